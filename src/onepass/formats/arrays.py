@@ -1,0 +1,14 @@
+"""The array types that formats read and write."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Rows: TypeAlias = npt.NDArray[np.float32]
+"""Samples, shape (n_samples, n_features)."""
+Vector: TypeAlias = npt.NDArray[np.float32]

@@ -1,0 +1,132 @@
+"""One protobuf `Record` to one row: every shape the schema allows, checked."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError as ProtobufError
+
+from onepass.errors import DecodeError
+from onepass.formats.arrays import Array, Vector
+from onepass.formats.finite import first_non_finite
+from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor, Record
+
+FEATURES = "values"
+"""The key of a record's row, and of its label."""
+
+_MAX_DIMENSIONS = 32
+
+
+def read_row(payload: bytes, n_features: int) -> Vector:
+    """Parse one protobuf `Record` into a row.
+
+    Parameters
+    ----------
+    payload : bytes
+        The record without its frame.
+    n_features : int
+        The width it must have.
+
+    Returns
+    -------
+    ndarray of shape (n_features,), float32
+        Finite; zero where a sparse record names no value.
+
+    Raises
+    ------
+    DecodeError
+        Without a position: the caller knows which record it is.
+
+    Examples
+    --------
+    >>> record = Record()
+    >>> record.features["values"].int32_tensor.values.extend([1, 2])
+    >>> read_row(record.SerializeToString(), 2)
+    array([1., 2.], dtype=float32)
+    """
+    tensor = _tensor(payload)
+    width = _width(tensor)
+    if width != n_features:
+        raise DecodeError(f"the record has {width} features, expected {n_features}")
+    with np.errstate(over="ignore"):
+        values = tensor.values.astype(np.float32)
+    row = values if len(values) == width and not len(tensor.keys) else _scatter(tensor, values)
+    bad = first_non_finite(row[None])
+    if bad:
+        raise DecodeError(not_finite(bad[1]))
+    return row
+
+
+def row_width(payload: bytes) -> int:
+    """Return how many features a record has, without unfolding it."""
+    return _width(_tensor(payload))
+
+
+def not_finite(column: int) -> str:
+    """Word the refusal of a value that is no number."""
+    return f"feature {column} is NaN or infinite as float32; every value must be a finite number"
+
+
+class _Tensor(NamedTuple):
+    values: Array
+    keys: Array
+    shape: tuple[int, ...]
+
+
+def _tensor(payload: bytes) -> _Tensor:
+    try:
+        record = Record.FromString(payload)
+    except (ProtobufError, UnicodeDecodeError) as error:
+        raise DecodeError("the record is no protobuf message of the expected schema") from error
+    if FEATURES not in record.features:
+        found = ", ".join(repr(name) for name in sorted(record.features)[:5]) or "none"
+        raise DecodeError(f"the record has no feature named {FEATURES!r}; found: {found}")
+    value = record.features[FEATURES]
+    kind = value.WhichOneof("value")
+    tensor: Float32Tensor | Float64Tensor | Int32Tensor
+    if kind == "float32_tensor":
+        tensor = value.float32_tensor
+    elif kind == "float64_tensor":
+        tensor = value.float64_tensor
+    elif kind == "int32_tensor":
+        tensor = value.int32_tensor
+    else:
+        raise DecodeError(
+            f"feature {FEATURES!r} holds {kind or 'nothing'}; accepted are float32_tensor, "
+            "float64_tensor and int32_tensor"
+        )
+    values = np.array(tensor.values)
+    return _Tensor(values, np.array(tensor.keys, np.uint64), tuple(tensor.shape))
+
+
+def _width(tensor: _Tensor) -> int:
+    """Return the number of features, having checked that keys, shape and values agree."""
+    n_values, n_keys = len(tensor.values), len(tensor.keys)
+    if len(tensor.shape) > _MAX_DIMENSIONS:
+        raise DecodeError(f"the shape has {len(tensor.shape)} extents; one is expected")
+    width = math.prod(tensor.shape) if tensor.shape else n_values
+    if n_keys:
+        if n_keys != n_values:
+            raise DecodeError(f"the record has {n_keys} keys for {n_values} values")
+        if not tensor.shape:
+            raise DecodeError("the record is sparse (it has keys) but gives no shape")
+    elif n_values and width != n_values:
+        raise DecodeError(f"shape {list(tensor.shape)} does not fit {n_values} values")
+    if not width:
+        raise DecodeError("the record has no values and no shape: it is empty")
+    return width
+
+
+def _scatter(tensor: _Tensor, values: Vector) -> Vector:
+    """Unfold a sparse record; one without any value is a row of zeros."""
+    row = np.zeros(math.prod(tensor.shape), np.float32)
+    if len(tensor.keys):
+        if int(tensor.keys.max()) >= len(row):
+            raise DecodeError(f"key {tensor.keys.max()} lies outside shape {list(tensor.shape)}")
+        keys = tensor.keys.astype(np.intp)
+        if len(np.unique(keys)) != len(keys):
+            raise DecodeError("a key occurs twice in the record")
+        row[keys] = values
+    return row

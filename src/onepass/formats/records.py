@@ -1,0 +1,231 @@
+"""RecordIO-protobuf: a stream of framed `Record` messages to rows.
+
+There are two paths. Blocks of dense float records of one length are viewed where they lie
+(`onepass.formats.wire`), at memory speed; every other record the schema allows is parsed by
+protobuf, one at a time. Both give float32 rows; float64 and int32 values are rounded to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from onepass.errors import DecodeError, TooLargeError
+from onepass.formats.arrays import Bytes, Rows, Vector
+from onepass.formats.finite import first_non_finite
+from onepass.formats.record_row import not_finite, read_row, row_width
+from onepass.formats.recordio import HEADER_BYTES, next_record
+from onepass.formats.wire import Layout, learn_layout
+
+MAX_MATRIX_VALUES = 2**28
+"""How many numbers `read_rows` makes at most of one body: 1 GiB of float32."""
+
+_LONGEST_SEARCH_PAUSE = 1024
+_NOTHING_LIKE_IT = "the data ends inside this record; {} bytes of it are there"
+
+
+class Decoded(NamedTuple):
+    """How far one call of `RecordDecoder.decode` came.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Bytes of the input that are done with.
+    n_rows : int
+        Rows written to the output.
+    """
+
+    n_bytes: int
+    n_rows: int
+
+
+class RecordDecoder:
+    """Turns a stream of RecordIO-protobuf bytes into float32 rows, piece by piece.
+
+    Parameters
+    ----------
+    n_features : int
+        The width every record must have.
+
+    Attributes
+    ----------
+    n_records, n_bytes : int
+        What has been decoded so far; positions in error messages count from these.
+
+    Notes
+    -----
+    Nothing larger than one record is kept: the caller owns both buffers. A record may take
+    1 MiB and 32 bytes a feature; a longer one is refused before it is read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onepass.formats.record_writer import write_rows
+    >>> data = np.frombuffer(write_rows([[1.5, 16.0], [2.0, 3.0]]), np.uint8)
+    >>> out = np.empty((8, 2), np.float32)
+    >>> RecordDecoder(2).decode(data, out)
+    Decoded(n_bytes=64, n_rows=2)
+    >>> out[:2]
+    array([[ 1.5, 16. ],
+           [ 2. ,  3. ]], dtype=float32)
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self.n_features = n_features
+        self.limit_bytes = 2**20 + 32 * n_features
+        self.n_records = 0
+        self.n_bytes = 0
+        self._layout: Layout | None = None
+        self._search_pause = 1
+        self._search_in = 0
+
+    def decode(self, data: Bytes, out: Rows) -> Decoded:
+        """Decode whole records from the head of `data` until it ends or `out` is full.
+
+        Parameters
+        ----------
+        data : ndarray of uint8, contiguous
+            Starts where a record starts.
+        out : ndarray of shape (n, n_features), float32, C-contiguous
+            Receives the rows.
+
+        Returns
+        -------
+        Decoded
+            Zero bytes when `data` does not hold one whole record.
+
+        Raises
+        ------
+        DecodeError
+            Naming the record (from 0) and its byte offset in the stream.
+        """
+        view = data.data
+        position = n_rows = 0
+        while n_rows < len(out) and position < len(data):
+            done = self._decode_block(data[position:], out[n_rows:])
+            if not done.n_rows:
+                done = self._decode_one(view[position:], out[n_rows])
+            if not done.n_rows:
+                break
+            self.n_records += done.n_rows
+            self.n_bytes += done.n_bytes
+            position += done.n_bytes
+            n_rows += done.n_rows
+        return Decoded(position, n_rows)
+
+    def finish(self, rest: Bytes) -> None:
+        """Refuse what is left over when the stream has ended: a record cut short."""
+        if len(rest):
+            raise DecodeError(_NOTHING_LIKE_IT.format(len(rest)), where=self._where())
+
+    def _decode_block(self, data: Bytes, out: Rows) -> Decoded:
+        """Take a run of records that share the known layout."""
+        layout = self._layout
+        if layout is None or self._search_in:
+            return Decoded(0, 0)
+        n = layout.count_matching(data[: len(out) * layout.stride])
+        if n:
+            self._search_pause = 1
+            layout.copy_values(data, out[:n])
+            bad = first_non_finite(out[:n])
+            if bad:
+                where = self._where(bad[0], bad[0] * layout.stride)
+                raise DecodeError(not_finite(bad[1]), where=where)
+        return Decoded(n * layout.stride, n)
+
+    def _decode_one(self, view: memoryview, out: Vector) -> Decoded:
+        """Parse one record by protobuf, and learn its layout."""
+        try:
+            raw = next_record(view, 0, limit_bytes=self.limit_bytes)
+            if raw is None:
+                return Decoded(0, 0)
+            out[:] = read_row(bytes(raw.payload), self.n_features)
+        except DecodeError as error:
+            raise type(error)(error.reason, where=self._where()) from error
+        if self._search_in:
+            self._search_in -= 1
+        else:
+            # Streams without a common layout pay for each search: look ever more rarely.
+            self._search_in = self._search_pause - 1
+            self._search_pause = min(2 * self._search_pause, _LONGEST_SEARCH_PAUSE)
+            self._learn(bytes(view[: raw.end]), len(raw.payload), out)
+        return Decoded(raw.end, 1)
+
+    def _learn(self, framed: bytes, n_payload_bytes: int, row: Vector) -> None:
+        """Adopt the record's layout if viewing it gives what protobuf gave."""
+        self._layout = None
+        layout = learn_layout(framed, HEADER_BYTES, HEADER_BYTES + n_payload_bytes)
+        if layout and layout.n_features == self.n_features:
+            viewed = np.empty((1, self.n_features), np.float32)
+            layout.copy_values(np.frombuffer(framed, np.uint8), viewed)
+            if np.array_equal(viewed[0], row):
+                self._layout = layout
+
+    def _where(self, n_rows: int = 0, n_bytes: int = 0) -> str:
+        return f"record {self.n_records + n_rows} at byte {self.n_bytes + n_bytes}"
+
+
+def read_rows(data: bytes, n_features: int | None = None) -> Rows:
+    """Decode a whole RecordIO-protobuf body.
+
+    Parameters
+    ----------
+    data : bytes
+    n_features : int, optional
+        The width every record must have; by default that of the first record.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features), float32
+        Finite, at least one row.
+
+    Raises
+    ------
+    DecodeError
+        With the record number and its byte offset.
+    TooLargeError
+        When sparse records would unfold to more than `MAX_MATRIX_VALUES` numbers.
+
+    Examples
+    --------
+    >>> from onepass.formats.record_writer import write_rows
+    >>> read_rows(write_rows([[0.0, 2.0, 0.0, 5.0]], sparse=True))
+    array([[0., 2., 0., 5.]], dtype=float32)
+    """
+    if not data:
+        raise DecodeError("the data is empty; at least one record is needed")
+    array = np.frombuffer(data, np.uint8)
+    width = n_features or _width_of_first(data)
+    decoder = RecordDecoder(width)
+    blocks: list[Rows] = []
+    while decoder.n_bytes < len(array):
+        rest = array[decoder.n_bytes :]
+        out = np.empty((_block_rows(width, len(rest)), width), np.float32)
+        done = decoder.decode(rest, out)
+        if not done.n_rows:
+            decoder.finish(rest)
+        if decoder.n_records * width > MAX_MATRIX_VALUES:
+            raise TooLargeError(
+                f"the records unfold to more than {MAX_MATRIX_VALUES} numbers; send fewer at once"
+            )
+        blocks.append(out[: done.n_rows])
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _block_rows(n_features: int, n_bytes: int) -> int:
+    """Rows to make room for: all dense ones, or 64 MiB of sparse ones at a time."""
+    return max(1, min(n_bytes // (HEADER_BYTES + 4 * n_features) + 1, 2**24 // n_features + 1))
+
+
+def _width_of_first(data: bytes) -> int:
+    try:
+        raw = next_record(memoryview(data), 0, limit_bytes=len(data))
+        if raw is None:
+            raise DecodeError(_NOTHING_LIKE_IT.format(len(data)))
+        width = row_width(bytes(raw.payload))
+        if width > MAX_MATRIX_VALUES:
+            raise TooLargeError(f"{width} features a row; at most {MAX_MATRIX_VALUES} are accepted")
+    except DecodeError as error:
+        raise type(error)(error.reason, where="record 0 at byte 0") from error
+    return width

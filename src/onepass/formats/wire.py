@@ -1,0 +1,202 @@
+"""The layout of one dense protobuf `Record`, found once so that records like it can be viewed.
+
+A dense record has the same bytes around its values every time: frame header, tags, lengths,
+padding. `learn_layout` walks one record's wire format and marks which bytes are numbers (the
+values, and those of labels, which k-means ignores); all others are constant, and any record whose
+constant bytes are equal has the same structure, so its values can be taken as they lie.
+
+Source: the protobuf encoding guide, "Message Structure"; `record.proto` beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from onepass.formats.arrays import Bytes, Rows
+
+_LENGTH_DELIMITED = 2
+_FIXED_BYTES = {1: 8, 5: 4}
+_TENSORS: dict[int, np.dtype[np.floating]] = {
+    2: np.dtype("<f4"),
+    3: np.dtype("<f8"),
+}  # Value.float32_tensor, Value.float64_tensor
+
+
+class _Field(NamedTuple):
+    number: int
+    wire_type: int
+    start: int
+    end: int
+
+
+class _Span(NamedTuple):
+    dtype: np.dtype[np.floating]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the values of a framed dense record lie, and which bytes must not differ.
+
+    Attributes
+    ----------
+    stride : int
+        Bytes from one record to the next, header and padding included; a multiple of 4.
+    values_start : int
+        Offset of the values from the start of the frame.
+    dtype : dtype
+        Little-endian float32 or float64.
+    n_features : int
+    words, masks : tuple of int
+        The record as little-endian 32-bit words, and which of their bits are constant.
+    """
+
+    stride: int
+    values_start: int
+    dtype: np.dtype[np.floating]
+    n_features: int
+    words: tuple[int, ...]
+    masks: tuple[int, ...]
+
+    def count_matching(self, data: Bytes) -> int:
+        """Count how many of the records at the head of `data` have this layout.
+
+        Parameters
+        ----------
+        data : ndarray of uint8
+            Contiguous, starting with a record at an address divisible by 4.
+        """
+        n = len(data) // self.stride
+        table = data[: n * self.stride].view("<u4").reshape(n, self.stride // 4)
+        differs = np.zeros(n, np.uint32)
+        scratch = np.empty(n, np.uint32)
+        for column, (word, mask) in enumerate(zip(self.words, self.masks, strict=True)):
+            if mask:
+                np.bitwise_xor(table[:, column], np.uint32(word), out=scratch)
+                if mask != 0xFFFFFFFF:
+                    np.bitwise_and(scratch, np.uint32(mask), out=scratch)
+                np.bitwise_or(differs, scratch, out=differs)
+        return n if not differs.any() else int(np.argmax(differs != 0))
+
+    def copy_values(self, data: Bytes, out: Rows) -> None:
+        """Copy the values of the records at the head of `data` to `out`, as float32.
+
+        Parameters
+        ----------
+        data : ndarray of uint8
+            Starts with ``len(out)`` records of this layout.
+        out : ndarray of shape (n, n_features), float32, C-contiguous
+        """
+        width = self.n_features * self.dtype.itemsize
+        values: Bytes = np.ndarray(
+            (len(out), width), np.uint8, data, self.values_start, (self.stride, 1)
+        )
+        if self.dtype.itemsize == out.itemsize:
+            # As bytes: the values of a record need not be aligned, and then copy slowly as floats.
+            np.copyto(out.view(np.uint8), values)
+        else:
+            with np.errstate(over="ignore"):
+                out[:] = np.ascontiguousarray(values).view(self.dtype)
+
+
+def learn_layout(framed: bytes, payload_start: int, payload_end: int) -> Layout | None:
+    """Find the layout of one framed record.
+
+    Parameters
+    ----------
+    framed : bytes
+        A whole frame, padding included, whose payload is a `Record` that protobuf accepts.
+    payload_start, payload_end : int
+        Where the payload lies in it.
+
+    Returns
+    -------
+    Layout or None
+        None for records without a fixed layout: sparse, integer, unpacked, several features.
+    """
+    if len(framed) % 4:
+        return None
+    values: list[_Span] = []
+    free: list[_Span] = []
+    try:
+        for field in _fields(framed, payload_start, payload_end):
+            if field.number in (1, 2) and field.wire_type == _LENGTH_DELIMITED:
+                name, span = _map_entry(framed, field)
+                (values if field.number == 1 and name == b"values" else free).append(span)
+    except (ValueError, IndexError):
+        return None
+    if len(values) != 1:
+        return None
+    return _layout(framed, values[0], [*values, *free])
+
+
+def _layout(framed: bytes, values: _Span, free: list[_Span]) -> Layout:
+    constant = np.full(len(framed), 0xFF, np.uint8)
+    for span in free:
+        constant[span.start : span.end] = 0
+    return Layout(
+        stride=len(framed),
+        values_start=values.start,
+        dtype=values.dtype,
+        n_features=(values.end - values.start) // values.dtype.itemsize,
+        words=tuple(np.frombuffer(framed, "<u4").tolist()),
+        masks=tuple(constant.view("<u4").tolist()),
+    )
+
+
+def _map_entry(data: bytes, entry: _Field) -> tuple[bytes, _Span]:
+    """Read ``{key: Value{one tensor of packed floats}}``; anything else is a ValueError."""
+    key, value = _exactly(data, entry, (1, 2))
+    (tensor,) = _fields(data, value.start, value.end)
+    (numbers,) = _fields(data, tensor.start, tensor.end)
+    dtype = _TENSORS.get(tensor.number)
+    length = numbers.end - numbers.start
+    if (
+        dtype is None
+        or tensor.wire_type != _LENGTH_DELIMITED
+        or (numbers.number, numbers.wire_type) != (1, _LENGTH_DELIMITED)
+        or length % dtype.itemsize
+    ):
+        raise ValueError("not one tensor of packed floats")
+    return data[key.start : key.end], _Span(dtype, numbers.start, numbers.end)
+
+
+def _exactly(data: bytes, parent: _Field, numbers: tuple[int, ...]) -> list[_Field]:
+    found = list(_fields(data, parent.start, parent.end))
+    if tuple(field.number for field in found) != numbers:
+        raise ValueError("other fields than expected")
+    return found
+
+
+def _fields(data: bytes, start: int, end: int) -> Iterator[_Field]:
+    while start < end:
+        tag, start = _varint(data, start)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == _LENGTH_DELIMITED:
+            length, start = _varint(data, start)
+        elif wire_type in _FIXED_BYTES:
+            length = _FIXED_BYTES[wire_type]
+        else:
+            raise ValueError("a varint or a group has no fixed length")
+        if start + length > end:
+            raise ValueError("a field ends behind its message")
+        yield _Field(number, wire_type, start, start + length)
+        start += length
+
+
+def _varint(data: bytes, start: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[start]
+        start += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, start
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint longer than ten bytes")

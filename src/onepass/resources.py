@@ -1,0 +1,64 @@
+"""What of this machine is really ours: processors and memory, as the kernel limits them."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_cpus(cgroup: Path = _CGROUP) -> int:
+    """Count the processors this process may use at once.
+
+    The smaller of the scheduler's affinity and the control group's quota rounded up; a container
+    limited to 1.5 CPUs on a host of 64 has 2.
+
+    Parameters
+    ----------
+    cgroup : Path
+        Where the control groups are mounted (version 1 or 2).
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    quota = _cpu_quota(cgroup)
+    return max(1, min(allowed, math.ceil(quota)) if quota else allowed)
+
+
+def memory_limit_bytes(cgroup: Path = _CGROUP) -> int:
+    """Return how much memory this process may use, in bytes.
+
+    The smaller of the machine's memory and the control group's limit.
+    """
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        text = _read(cgroup / name)
+        if text.isdigit():
+            return min(physical, int(text))
+    return physical
+
+
+def _cpu_quota(cgroup: Path) -> float | None:
+    """Return the quota in CPUs, or None where there is no limit."""
+    fields = _read(cgroup / "cpu.max").split()
+    if len(fields) != 2:
+        fields = [
+            _read(cgroup / "cpu/cpu.cfs_quota_us"),
+            _read(cgroup / "cpu/cpu.cfs_period_us"),
+        ]
+    quota, period = fields
+    if not (quota.isdigit() and period.isdigit()) or int(period) == 0:
+        return None
+    return int(quota) / int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
