@@ -1,0 +1,1 @@
+"""Clustering: arrays in, values out. Nothing here knows a file or a protocol."""

@@ -1,0 +1,1 @@
+"""The two heavy operations, nearest-center search and accumulation, one module per device."""

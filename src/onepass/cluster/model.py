@@ -1,0 +1,125 @@
+"""Centers, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from onepass.cluster.arrays import Floats, Labels, Rows
+from onepass.cluster.kernels.cpu import Nearest, nearest_centers
+from onepass.errors import UserError
+
+_BLOCK_VALUES = 2**22
+
+
+class Assignment(NamedTuple):
+    """The cluster of each row.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_samples,), int32
+        Index of the closest center, from 0.
+    distances : ndarray of shape (n_samples,), float32
+        Euclidean distance to it, not squared.
+    """
+
+    labels: Labels
+    distances: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class KMeansModel:
+    """The centers of a k-means clustering.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_clusters, n_features), float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = KMeansModel(np.array([[0, 0], [10, 0]], np.float32))
+    >>> model.assign([[3, 4], [10, 1]])
+    Assignment(labels=array([0, 1], dtype=int32), distances=array([5., 1.], dtype=float32))
+    """
+
+    centers: Rows
+
+    def __post_init__(self) -> None:
+        if self.centers.ndim != 2 or not self.centers.size:
+            raise UserError(f"centers must be a matrix, got shape {self.centers.shape}")
+
+    @property
+    def n_clusters(self) -> int:
+        """How many clusters there are."""
+        return len(self.centers)
+
+    @property
+    def n_features(self) -> int:
+        """How many features a row must have."""
+        return int(self.centers.shape[1])
+
+    def assign(self, X: npt.ArrayLike) -> Assignment:
+        """Find the closest center of each row, and how far it is.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Finite numbers, taken as float32.
+
+        Returns
+        -------
+        Assignment
+            In the order of the rows.
+
+        Notes
+        -----
+        Costs 2 * n_clusters * n_features operations a row, and memory for a block of rows beside
+        the answer, however many there are.
+        """
+        rows = self._check(X)
+        labels = np.empty(len(rows), np.int32)
+        distances = np.empty(len(rows), np.float32)
+        for part, nearest in self._blocks(rows):
+            labels[part] = nearest.labels
+            np.sqrt(nearest.sq_distances, out=distances[part])
+        return Assignment(labels, distances)
+
+    def inertia(self, X: npt.ArrayLike) -> float:
+        """Return the sum of squared distances of the rows to their closest center."""
+        blocks = self._blocks(self._check(X))
+        return sum(float(nearest.sq_distances.sum(dtype=np.float64)) for _, nearest in blocks)
+
+    def distances(self, X: npt.ArrayLike) -> Floats:
+        """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
+        rows = self._check(X)
+        table = np.empty((len(rows), self.n_clusters), np.float32)
+        for j, center in enumerate(self.centers):
+            gap = rows - center
+            np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
+        return table
+
+    def predict(self, X: npt.ArrayLike) -> Labels:
+        """Return the index of the closest center of each row, shape (n_samples,)."""
+        return self.assign(X).labels
+
+    def _check(self, X: npt.ArrayLike) -> Rows:
+        rows = np.ascontiguousarray(X, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            raise UserError(
+                f"X has shape {rows.shape}; this model takes rows of {self.n_features} features"
+            )
+        return rows
+
+    def _blocks(self, rows: Rows) -> Iterator[tuple[slice, Nearest]]:
+        """Search block by block, near the origin, where differences keep their digits."""
+        origin = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centers = self.centers - origin
+        step = max(1, _BLOCK_VALUES // self.n_features)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            yield part, nearest_centers(rows[part] - origin, centers)

@@ -1,0 +1,90 @@
+"""The parameters of `KMeans`: their sizes when left to us, and what is accepted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from onepass.cluster.seeding import Seeding
+from onepass.errors import UserError
+
+Auto: TypeAlias = Literal["auto"]
+
+AUTO_TRIALS = 10
+_SUMMARY_CENTERS = 500
+_SAMPLE_PER_CLUSTER = 1024
+_SMALLEST_SAMPLE = 20_000
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Checked parameters; `onepass.KMeans` says what each is for."""
+
+    n_clusters: int
+    init: Seeding
+    center_factor: int | Auto
+    batch_size: int
+    half_life: float
+    local_init: Seeding
+    n_init: int | Auto
+    max_iter: int
+    tol: float
+    reservoir_bytes: int
+
+    def __post_init__(self) -> None:
+        for name in ("n_clusters", "batch_size", "max_iter", "reservoir_bytes"):
+            _require(_is_count(getattr(self, name)), self, name, "a whole number from 1")
+        for name in ("center_factor", "n_init"):
+            value = getattr(self, name)
+            _require(
+                value == "auto" or _is_count(value), self, name, "'auto' or a whole number from 1"
+            )
+        for name in ("init", "local_init"):
+            accepted = getattr(self, name) in ("random", "k-means++")
+            _require(accepted, self, name, "'random' or 'k-means++'")
+        _require(_is_number(self.half_life), self, "half_life", "a number from 0")
+        _require(_is_number(self.tol) and self.tol <= 1, self, "tol", "a number from 0 to 1")
+
+    @property
+    def n_centers(self) -> int:
+        """How many weighted centers stand for the stream: K = n_clusters * center_factor."""
+        factor = self.center_factor
+        return self.n_clusters * (
+            auto_center_factor(self.n_clusters) if factor == "auto" else factor
+        )
+
+    @property
+    def n_trials(self) -> int:
+        """How many starts the last step makes."""
+        return AUTO_TRIALS if self.n_init == "auto" else self.n_init
+
+    def n_sampled(self, n_features: int) -> int:
+        """How many rows are sampled: 1,024 a cluster, 20,000 at least, within the budget."""
+        wanted = max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLUSTER * self.n_clusters)
+        room = int(self.reservoir_bytes / (1.25 * (4 * n_features + 28)))
+        return max(2 * self.n_clusters, min(wanted, room))
+
+
+def auto_center_factor(n_clusters: int) -> int:
+    """Return the factor that gives about 500 centers, and never fewer than four a cluster.
+
+    Examples
+    --------
+    >>> [auto_center_factor(k) for k in (2, 10, 100, 1000)]
+    [250, 50, 5, 4]
+    """
+    return max(4, math.ceil(_SUMMARY_CENTERS / n_clusters))
+
+
+def _is_count(value: Any) -> bool:
+    return not isinstance(value, bool) and hasattr(value, "__index__") and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+
+
+def _require(accepted: bool, parameters: Parameters, name: str, what: str) -> None:
+    if not accepted:
+        raise UserError(f"{name}={getattr(parameters, name)!r}: {name} must be {what}")
