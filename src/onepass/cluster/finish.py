@@ -39,28 +39,16 @@ class Finished:
     Attributes
     ----------
     centers : ndarray of shape (n_clusters, n_features), float32
-    msd : float
-        Mean squared distance of the data to the closest center: exact while every row is kept,
-        else estimated from the sample.
-    msd_error : float
-        Standard error of the estimate; 0 when exact.
     trial_msds : tuple of float
         What each trial on the summary's centers reached, their own spread not counted.
     """
 
     centers: Rows
-    msd: float
-    msd_error: float
     trial_msds: tuple[float, ...]
 
 
 def finish(
-    summary: WeightedRows,
-    sample: Sample,
-    settings: FinishSettings,
-    rng: np.random.Generator,
-    *,
-    complete: bool,
+    summary: WeightedRows, data: WeightedRows, settings: FinishSettings, rng: np.random.Generator
 ) -> Finished:
     """Make the final centers.
 
@@ -68,18 +56,15 @@ def finish(
     ----------
     summary : WeightedRows
         The centers of a `Summary`.
-    sample : Sample
-        Rows with their stratum, the center of the summary that absorbed them.
+    data : WeightedRows
+        The rows themselves, or a sample that stands for them.
     settings : FinishSettings
     rng : numpy.random.Generator
-    complete : bool
-        The sample holds every row.
 
     Notes
     -----
     Costs n_trials runs of Lloyd's iterations on the summary and 3 on the sample.
     """
-    data = WeightedRows(sample.rows, sample.weights) if complete else calibrate(summary, sample)
     coarse = summary if len(summary.rows) >= 2 * settings.n_clusters else data
     trials = [_trial(coarse, settings, rng) for _ in range(settings.n_trials)]
     total = float(coarse.weights.sum())
@@ -89,10 +74,7 @@ def finish(
         for trial in best_first[:_REFINED]
     ]
     best = min(refined, key=lambda clustering: clustering.inertia)
-    msd, error = _estimate_msd(data, best.centers)
-    return Finished(
-        best.centers, msd, 0.0 if complete else error, tuple(t.inertia / total for t in trials)
-    )
+    return Finished(best.centers, tuple(trial.inertia / total for trial in trials))
 
 
 def calibrate(summary: WeightedRows, sample: Sample) -> WeightedRows:
@@ -116,15 +98,19 @@ def calibrate(summary: WeightedRows, sample: Sample) -> WeightedRows:
     )
 
 
-def _trial(data: WeightedRows, settings: FinishSettings, rng: np.random.Generator) -> Clustering:
-    start = choose_centers(data, settings.n_clusters, settings.seeding, rng)
-    return lloyd(data, start, max_iter=settings.max_iter, tol=settings.tol)
+def measure_msd(data: WeightedRows, centers: Rows) -> tuple[float, float]:
+    """Return the mean squared distance to the closest center, and its standard error.
 
-
-def _estimate_msd(data: WeightedRows, centers: Rows) -> tuple[float, float]:
-    """Return the weighted mean of squared distances and its standard error (ratio estimator)."""
+    The mean is weighted. The error is that of a ratio estimator if the rows are a sample; it has
+    no meaning if they are all there is.
+    """
     sq_distances = nearest_centers(data.rows, centers).sq_distances.astype(np.float64)
     total = data.weights.sum()
     msd = float(data.weights @ sq_distances / total)
     error = float(np.linalg.norm(data.weights * (sq_distances - msd)) / total)
     return msd, error
+
+
+def _trial(data: WeightedRows, settings: FinishSettings, rng: np.random.Generator) -> Clustering:
+    start = choose_centers(data, settings.n_clusters, settings.seeding, rng)
+    return lloyd(data, start, max_iter=settings.max_iter, tol=settings.tol)

@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
-from onepass.cluster.finish import Finished, FinishSettings, finish
+from onepass.cluster.finish import (
+    Finished,
+    FinishSettings,
+    calibrate,
+    finish,
+    measure_msd,
+)
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.parameters import Auto, Parameters
@@ -241,11 +247,9 @@ class KMeans:
             parameters.max_iter,
             parameters.tol,
         )
-        sample = self._reservoir.sample(self._half_lives())
-        self.finished_ = finish(
-            self._summary.as_rows(), sample, settings, self._rng, complete=self._reservoir.complete
-        )
-        self._adopt(self.finished_)
+        data = self._core_set()
+        self.finished_ = finish(self._summary.as_rows(), data, settings, self._rng)
+        self._adopt(self.finished_.centers, data)
         return self
 
     def refine(self, batches: Iterable[Rows]) -> float:
@@ -275,7 +279,7 @@ class KMeans:
             inertia += float(nearest.sq_distances.sum(dtype=np.float64))
         filled = weights > 0
         centers[filled] = sums[filled] / weights[filled, None]
-        self.cluster_centers_ = centers + self._origin
+        self._adopt(centers, self._core_set())
         return inertia / max(float(weights.sum()), 1.0)
 
     def predict(self, X: npt.ArrayLike) -> Labels:
@@ -301,6 +305,11 @@ class KMeans:
     def n_samples_seen_(self) -> int:
         """Rows of positive weight taken so far."""
         return self._n_taken + len(self._buffer) if hasattr(self, "n_features_in_") else 0
+
+    @property
+    def n_centers_(self) -> int:
+        """How many weighted centers stand for the rows absorbed so far."""
+        return len(self._summary) if hasattr(self, "n_features_in_") else 0
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them."""
@@ -383,11 +392,19 @@ class KMeans:
     def _half_lives(self) -> float:
         return self._n_taken / self.half_life if self.half_life else 0.0
 
-    def _adopt(self, finished: Finished) -> None:
-        self.cluster_centers_ = finished.centers + self._origin
-        self.msd_ = finished.msd
-        self.msd_error_ = finished.msd_error
-        self.inertia_ = finished.msd * self._total_weight
+    def _core_set(self) -> WeightedRows:
+        """Return all rows while they are kept, else the sample, corrected by the summary."""
+        sample = self._reservoir.sample(self._half_lives())
+        if self._reservoir.complete:
+            return WeightedRows(sample.rows, sample.weights)
+        return calibrate(self._summary.as_rows(), sample)
+
+    def _adopt(self, centers: Rows, data: WeightedRows) -> None:
+        """Make `centers` the result, and measure them."""
+        self.cluster_centers_ = centers + self._origin
+        self.msd_, error = measure_msd(data, centers)
+        self.msd_error_ = 0.0 if self._reservoir.complete else error
+        self.inertia_ = self.msd_ * self._total_weight
 
     def _model(self) -> KMeansModel:
         if not hasattr(self, "cluster_centers_"):

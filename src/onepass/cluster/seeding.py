@@ -88,5 +88,5 @@ def _draw(shares: Doubles, n: int, rng: np.random.Generator) -> np.typing.NDArra
     if not cumulative[-1] > 0:
         return np.empty(0, np.intp)
     drawn = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-    drawn[drawn == len(shares)] = len(shares) - 1
-    return drawn
+    last = np.intp(len(shares) - 1)
+    return np.where(drawn > last, last, drawn)

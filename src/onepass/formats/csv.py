@@ -75,7 +75,8 @@ def _to_rows(table: Array, label_size: int) -> Rows:
         rows = table[:, label_size:].astype(np.float32)
     bad = first_non_finite(rows)
     if bad:
-        raise DecodeError("the number is too large for float32", where=_where(*bad))
+        where = _where(bad[0], label_size + bad[1])
+        raise DecodeError("the number is too large for float32", where=where)
     return rows
 
 
@@ -93,8 +94,10 @@ def _check_lines(text: bytes) -> None:
     if b"\r" in text:
         row = text[: text.index(b"\r")].count(b"\n")
         raise DecodeError("a carriage return without a line feed", where=f"row {row + 1}")
-    if b"\n\n" in text or text[0] == ord("\n"):
-        row = 0 if text[0] == ord("\n") else text[: text.index(b"\n\n")].count(b"\n") + 1
+    lines = b"\n" + text + b"\n"
+    empty = lines.find(b"\n\n")
+    if empty >= 0:
+        row = lines[:empty].count(b"\n")
         raise DecodeError("the line is empty", where=f"row {row + 1}")
 
 

@@ -27,13 +27,15 @@ _SHAPES = (
 )
 
 
-def read_rows(data: bytes) -> Rows:
+def read_rows(data: bytes, n_features: int | None = None) -> Rows:
     """Decode ``{"instances": [instance, ...]}``.
 
     Parameters
     ----------
     data : bytes
         UTF-8.
+    n_features : int, optional
+        The width every instance must have; by default that of the first.
 
     Returns
     -------
@@ -56,10 +58,10 @@ def read_rows(data: bytes) -> Rows:
     instances = body["instances"]
     if not instances:
         raise DecodeError("the list of instances is empty; at least one is needed")
-    return _stack(instances)
+    return _stack(instances, n_features)
 
 
-def read_lines(data: bytes) -> Rows:
+def read_lines(data: bytes, n_features: int | None = None) -> Rows:
     """Decode JSON Lines: one instance a line.
 
     Examples
@@ -71,7 +73,7 @@ def read_lines(data: bytes) -> Rows:
     lines = data.rstrip(b" \t\r\n").split(b"\n")
     if lines == [b""]:
         raise DecodeError("the data is empty; at least one line is needed")
-    return _stack([_parse(line, f"instance {i + 1}") for i, line in enumerate(lines)])
+    return _stack([_parse(line, _where(i)) for i, line in enumerate(lines)], n_features)
 
 
 def write_predictions(labels: Array, distances: Vector) -> bytes:
@@ -116,16 +118,16 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _stack(instances: Sequence[Any]) -> Rows:
-    first = _row(instances[0], 0, None)
-    if len(first) * len(instances) > MAX_MATRIX_VALUES:
+def _stack(instances: Sequence[Any], n_features: int | None) -> Rows:
+    width = n_features or len(_row(instances[0], 0, None))
+    if width * len(instances) > MAX_MATRIX_VALUES:
         raise TooLargeError(
-            f"{len(instances)} instances of {len(first)} features are more than "
+            f"{len(instances)} instances of {width} features are more than "
             f"{MAX_MATRIX_VALUES} numbers; send fewer at once"
         )
-    rows = np.empty((len(instances), len(first)), np.float32)
+    rows = np.empty((len(instances), width), np.float32)
     for i, instance in enumerate(instances):
-        rows[i] = _row(instance, i, len(first))
+        rows[i] = _row(instance, i, width)
     bad = first_non_finite(rows)
     if bad:
         raise DecodeError(f"feature {bad[1] + 1} is too large for float32", where=_where(bad[0]))
@@ -162,7 +164,7 @@ def _vector(features: Any, width: int | None) -> Vector:
     if not len(row):
         raise DecodeError("there are no values")
     if width is not None and len(row) != width:
-        raise DecodeError(f"{len(row)} features, where the first instance has {width}")
+        raise DecodeError(f"the instance has {len(row)} features, expected {width}")
     return row
 
 
@@ -182,7 +184,7 @@ def _sparse(features: dict[str, Any], width: int | None) -> Vector:
     if not _are_indices(shape) or len(shape) != 1:
         raise DecodeError('a sparse instance needs "shape": [number of features]')
     if width is not None and shape[0] != width:
-        raise DecodeError(f"{shape[0]} features, where the first instance has {width}")
+        raise DecodeError(f"the instance has {shape[0]} features, expected {width}")
     if shape[0] > MAX_MATRIX_VALUES:
         raise TooLargeError(f"{shape[0]} features; at most {MAX_MATRIX_VALUES} are accepted")
     if not _are_indices(keys) or len(keys) != len(values):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from types import MappingProxyType
 
 from onepass.errors import DecodeError
@@ -41,11 +40,10 @@ class MediaType:
         >>> MediaType.parse("Text/CSV; label_size=0").name
         'text/csv'
         """
-        message = Message()
-        message["content-type"] = text
-        parameters = message.get_params(header="content-type", failobj=[])
-        named = {str(key).lower(): str(value) for key, value in parameters[1:]}
-        return cls(text.partition(";")[0].strip().lower(), MappingProxyType(named))
+        name, *pairs = text.split(";")
+        split = [pair.partition("=") for pair in pairs]
+        parameters = {key.strip().lower(): value.strip(' \t"') for key, _, value in split if value}
+        return cls(name.strip().lower(), MappingProxyType(parameters))
 
     def label_size(self) -> int:
         """Return the parameter ``label_size``: how many leading columns are labels."""
@@ -74,8 +72,13 @@ class Codec:
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
     {
-        JSON: Codec(lambda body, _, __: json.read_rows(body), json.write_predictions),
-        JSON_LINES: Codec(lambda body, _, __: json.read_lines(body), json.write_prediction_lines),
+        JSON: Codec(
+            lambda body, _, n_features: json.read_rows(body, n_features), json.write_predictions
+        ),
+        JSON_LINES: Codec(
+            lambda body, _, n_features: json.read_lines(body, n_features),
+            json.write_prediction_lines,
+        ),
         CSV: Codec(
             lambda body, media, _: csv.read_rows(body, label_size=media.label_size()),
             csv.write_predictions,

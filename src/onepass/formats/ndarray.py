@@ -92,10 +92,10 @@ def read_centers(data: bytes) -> Rows:
     arrays = read_arrays(data).arrays
     if len(arrays) != 1:
         raise DecodeError(f"the file holds {len(arrays)} arrays; a model is one matrix of centers")
-    if arrays[0].ndim != 2 or not arrays[0].size:
+    if arrays[0].ndim != 2:
         shape = list(arrays[0].shape)
         raise DecodeError(f"the array has shape {shape}; centers are [n_clusters, n_features]")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         centers = arrays[0].astype(np.float32)
     bad = first_non_finite(centers)
     if bad:
@@ -188,8 +188,8 @@ def _extents(cursor: _Cursor, rank: int, code: str) -> tuple[int, ...]:
     if not 0 <= rank <= _MAX_RANK:
         raise cursor.error(f"an array of {rank} dimensions; at most {_MAX_RANK} are read")
     shape = cursor.unpack(f"<{rank}{code}")
-    if any(extent < 0 for extent in shape):
-        raise cursor.error(f"shape {list(shape)} has a negative extent")
+    if any(extent < 1 for extent in shape):
+        raise cursor.error(f"shape {list(shape)} has an extent below 1")
     return shape
 
 

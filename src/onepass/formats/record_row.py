@@ -50,7 +50,7 @@ def read_row(payload: bytes, n_features: int) -> Vector:
     width = _width(tensor)
     if width != n_features:
         raise DecodeError(f"the record has {width} features, expected {n_features}")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = tensor.values.astype(np.float32)
     row = values if len(values) == width and not len(tensor.keys) else _scatter(tensor, values)
     bad = first_non_finite(row[None])

@@ -15,14 +15,15 @@ from onepass.errors import DecodeError, TooLargeError
 from onepass.formats.arrays import Bytes, Rows, Vector
 from onepass.formats.finite import first_non_finite
 from onepass.formats.record_row import not_finite, read_row, row_width
-from onepass.formats.recordio import HEADER_BYTES, next_record
+from onepass.formats.recordio import HEADER_BYTES, MAX_FRAME_BYTES, next_record
 from onepass.formats.wire import Layout, learn_layout
 
 MAX_MATRIX_VALUES = 2**28
 """How many numbers `read_rows` makes at most of one body: 1 GiB of float32."""
 
+_LONG_RUN = 64
 _LONGEST_SEARCH_PAUSE = 1024
-_NOTHING_LIKE_IT = "the data ends inside this record; {} bytes of it are there"
+_CUT_SHORT = "the data ends inside this record; {} bytes of it are there"
 
 
 class Decoded(NamedTuple):
@@ -51,7 +52,8 @@ class RecordDecoder:
     Attributes
     ----------
     n_records, n_bytes : int
-        What has been decoded so far; positions in error messages count from these.
+        What has been decoded so far, padding included; positions in error messages count from
+        these.
 
     Notes
     -----
@@ -79,6 +81,8 @@ class RecordDecoder:
         self._layout: Layout | None = None
         self._search_pause = 1
         self._search_in = 0
+        self._look_ahead = 1
+        self._padding_due = 0
 
     def decode(self, data: Bytes, out: Rows) -> Decoded:
         """Decode whole records from the head of `data` until it ends or `out` is full.
@@ -86,7 +90,7 @@ class RecordDecoder:
         Parameters
         ----------
         data : ndarray of uint8, contiguous
-            Starts where a record starts.
+            Starts where the last call left off.
         out : ndarray of shape (n, n_features), float32, C-contiguous
             Receives the rows.
 
@@ -101,38 +105,55 @@ class RecordDecoder:
             Naming the record (from 0) and its byte offset in the stream.
         """
         view = data.data
-        position = n_rows = 0
+        position, n_rows = self._padding_due, 0
         while n_rows < len(out) and position < len(data):
             done = self._decode_block(data[position:], out[n_rows:])
             if not done.n_rows:
                 done = self._decode_one(view[position:], out[n_rows])
             if not done.n_rows:
                 break
+            self._padding_due = -done.n_bytes % 4
             self.n_records += done.n_rows
-            self.n_bytes += done.n_bytes
+            self.n_bytes += done.n_bytes + self._padding_due
             position += done.n_bytes
             n_rows += done.n_rows
-        return Decoded(position, n_rows)
+        return Decoded(position, n_rows) if n_rows else Decoded(0, 0)
 
     def finish(self, rest: Bytes) -> None:
         """Refuse what is left over when the stream has ended: a record cut short."""
-        if len(rest):
-            raise DecodeError(_NOTHING_LIKE_IT.format(len(rest)), where=self._where())
+        n_bytes = len(rest) - self._padding_due
+        if n_bytes > 0:
+            raise DecodeError(_CUT_SHORT.format(n_bytes), where=self._where())
 
     def _decode_block(self, data: Bytes, out: Rows) -> Decoded:
         """Take a run of records that share the known layout."""
         layout = self._layout
         if layout is None or self._search_in:
             return Decoded(0, 0)
-        n = layout.count_matching(data[: len(out) * layout.stride])
-        if n:
+        n_rows, n_there = 0, min(len(out), len(data) // layout.stride)
+        while n_rows < n_there:
+            # Look far ahead only in a stream that was regular so far: looking has its price.
+            n_wanted = min(self._look_ahead, n_there - n_rows)
+            block = data[n_rows * layout.stride :]
+            n = layout.count_matching(block, n_wanted)
+            if n:
+                rows = out[n_rows : n_rows + n]
+                layout.copy_values(block, rows)
+                self._check_finite(rows, n_rows, layout.stride)
+                n_rows += n
+            if n < n_wanted:
+                self._look_ahead = 1
+                break
+            self._look_ahead = min(2 * self._look_ahead, layout.block_rows)
+        if n_rows >= _LONG_RUN:
             self._search_pause = 1
-            layout.copy_values(data, out[:n])
-            bad = first_non_finite(out[:n])
-            if bad:
-                where = self._where(bad[0], bad[0] * layout.stride)
-                raise DecodeError(not_finite(bad[1]), where=where)
-        return Decoded(n * layout.stride, n)
+        return Decoded(n_rows * layout.stride, n_rows)
+
+    def _check_finite(self, rows: Rows, n_rows: int, stride: int) -> None:
+        bad = first_non_finite(rows)
+        if bad:
+            row = n_rows + bad[0]
+            raise DecodeError(not_finite(bad[1]), where=self._where(row, row * stride))
 
     def _decode_one(self, view: memoryview, out: Vector) -> Decoded:
         """Parse one record by protobuf, and learn its layout."""
@@ -154,7 +175,7 @@ class RecordDecoder:
 
     def _learn(self, framed: bytes, n_payload_bytes: int, row: Vector) -> None:
         """Adopt the record's layout if viewing it gives what protobuf gave."""
-        self._layout = None
+        self._layout, self._look_ahead = None, 1
         layout = learn_layout(framed, HEADER_BYTES, HEADER_BYTES + n_payload_bytes)
         if layout and layout.n_features == self.n_features:
             viewed = np.empty((1, self.n_features), np.float32)
@@ -200,15 +221,15 @@ def read_rows(data: bytes, n_features: int | None = None) -> Rows:
     decoder = RecordDecoder(width)
     blocks: list[Rows] = []
     while decoder.n_bytes < len(array):
+        if (decoder.n_records + 1) * width > MAX_MATRIX_VALUES:
+            raise TooLargeError(
+                f"the records unfold to more than {MAX_MATRIX_VALUES} numbers; send fewer at once"
+            )
         rest = array[decoder.n_bytes :]
         out = np.empty((_block_rows(width, len(rest)), width), np.float32)
         done = decoder.decode(rest, out)
         if not done.n_rows:
             decoder.finish(rest)
-        if decoder.n_records * width > MAX_MATRIX_VALUES:
-            raise TooLargeError(
-                f"the records unfold to more than {MAX_MATRIX_VALUES} numbers; send fewer at once"
-            )
         blocks.append(out[: done.n_rows])
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
@@ -220,9 +241,9 @@ def _block_rows(n_features: int, n_bytes: int) -> int:
 
 def _width_of_first(data: bytes) -> int:
     try:
-        raw = next_record(memoryview(data), 0, limit_bytes=len(data))
+        raw = next_record(memoryview(data), 0, limit_bytes=MAX_FRAME_BYTES)
         if raw is None:
-            raise DecodeError(_NOTHING_LIKE_IT.format(len(data)))
+            raise DecodeError(_CUT_SHORT.format(len(data)))
         width = row_width(bytes(raw.payload))
         if width > MAX_MATRIX_VALUES:
             raise TooLargeError(f"{width} features a row; at most {MAX_MATRIX_VALUES} are accepted")

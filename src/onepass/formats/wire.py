@@ -18,6 +18,8 @@ import numpy as np
 
 from onepass.formats.arrays import Bytes, Rows
 
+_BLOCK_BYTES = 2**20
+_BLOCK_ROWS = 2**13
 _LENGTH_DELIMITED = 2
 _FIXED_BYTES = {1: 8, 5: 4}
 _TENSORS: dict[int, np.dtype[np.floating]] = {
@@ -39,6 +41,14 @@ class _Span(NamedTuple):
     end: int
 
 
+class _Constant(NamedTuple):
+    """Bytes that are the same in every record: where they start, and many copies of them."""
+
+    start: int
+    piece: np.dtype[np.void]
+    copies: bytes
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the values of a framed dense record lie, and which bytes must not differ.
@@ -52,56 +62,60 @@ class Layout:
     dtype : dtype
         Little-endian float32 or float64.
     n_features : int
-    words, masks : tuple of int
-        The record as little-endian 32-bit words, and which of their bits are constant.
+    block_rows : int
+        How many records are compared at a time.
+    row : dtype
+        The values of a record as one item, which NumPy copies in one move.
+    constants : tuple
+        The bytes around the numbers, each repeated `block_rows` times.
     """
 
     stride: int
     values_start: int
     dtype: np.dtype[np.floating]
     n_features: int
-    words: tuple[int, ...]
-    masks: tuple[int, ...]
+    block_rows: int
+    row: np.dtype[np.void]
+    constants: tuple[_Constant, ...]
 
-    def count_matching(self, data: Bytes) -> int:
-        """Count how many of the records at the head of `data` have this layout.
+    def count_matching(self, data: Bytes, n: int) -> int:
+        """Count how many of the first `n` records have this layout, up to the first that has not.
 
         Parameters
         ----------
-        data : ndarray of uint8
-            Contiguous, starting with a record at an address divisible by 4.
+        data : ndarray of uint8, contiguous
+            At least `n` times `stride` bytes.
+        n : int
+            From 1 to `block_rows`.
         """
-        n = len(data) // self.stride
-        table = data[: n * self.stride].view("<u4").reshape(n, self.stride // 4)
-        differs = np.zeros(n, np.uint32)
-        scratch = np.empty(n, np.uint32)
-        for column, (word, mask) in enumerate(zip(self.words, self.masks, strict=True)):
-            if mask:
-                np.bitwise_xor(table[:, column], np.uint32(word), out=scratch)
-                if mask != 0xFFFFFFFF:
-                    np.bitwise_and(scratch, np.uint32(mask), out=scratch)
-                np.bitwise_or(differs, scratch, out=differs)
-        return n if not differs.any() else int(np.argmax(differs != 0))
+        for start, piece, copies in self.constants:
+            found = np.ndarray(n, piece, data, start, self.stride).tobytes()
+            if not copies.startswith(found):
+                n = _first_difference(found, copies) // piece.itemsize
+                if not n:
+                    break
+        return n
 
     def copy_values(self, data: Bytes, out: Rows) -> None:
         """Copy the values of the records at the head of `data` to `out`, as float32.
 
         Parameters
         ----------
-        data : ndarray of uint8
+        data : ndarray of uint8, contiguous
             Starts with ``len(out)`` records of this layout.
         out : ndarray of shape (n, n_features), float32, C-contiguous
         """
-        width = self.n_features * self.dtype.itemsize
-        values: Bytes = np.ndarray(
-            (len(out), width), np.uint8, data, self.values_start, (self.stride, 1)
-        )
+        values = np.ndarray(len(out), self.row, data, self.values_start, self.stride)
         if self.dtype.itemsize == out.itemsize:
-            # As bytes: the values of a record need not be aligned, and then copy slowly as floats.
-            np.copyto(out.view(np.uint8), values)
+            np.ndarray(len(out), self.row, out)[...] = values
         else:
-            with np.errstate(over="ignore"):
-                out[:] = np.ascontiguousarray(values).view(self.dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[:] = np.frombuffer(values.tobytes(), self.dtype).reshape(out.shape)
+
+
+def _first_difference(found: bytes, expected: bytes) -> int:
+    ours, theirs = np.frombuffer(found, np.uint8), np.frombuffer(expected, np.uint8, len(found))
+    return int(np.argmax(ours != theirs))
 
 
 def learn_layout(framed: bytes, payload_start: int, payload_end: int) -> Layout | None:
@@ -132,21 +146,30 @@ def learn_layout(framed: bytes, payload_start: int, payload_end: int) -> Layout 
         return None
     if len(values) != 1:
         return None
-    return _layout(framed, values[0], [*values, *free])
+    return _layout(framed, values[0], sorted([*values, *free], key=lambda span: span.start))
 
 
 def _layout(framed: bytes, values: _Span, free: list[_Span]) -> Layout:
-    constant = np.full(len(framed), 0xFF, np.uint8)
-    for span in free:
-        constant[span.start : span.end] = 0
+    block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // len(framed)))
+    ends = [0, *(span.end for span in free)]
+    starts = [*(span.start for span in free), len(framed)]
     return Layout(
         stride=len(framed),
         values_start=values.start,
         dtype=values.dtype,
         n_features=(values.end - values.start) // values.dtype.itemsize,
-        words=tuple(np.frombuffer(framed, "<u4").tolist()),
-        masks=tuple(constant.view("<u4").tolist()),
+        block_rows=block_rows,
+        row=_void(values.end - values.start),
+        constants=tuple(
+            _Constant(begin, _void(end - begin), framed[begin:end] * block_rows)
+            for begin, end in zip(ends, starts, strict=True)
+            if begin < end
+        ),
     )
+
+
+def _void(n_bytes: int) -> np.dtype[np.void]:
+    return np.dtype((np.void, n_bytes))
 
 
 def _map_entry(data: bytes, entry: _Field) -> tuple[bytes, _Span]:

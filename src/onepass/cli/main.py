@@ -1,0 +1,65 @@
+"""The command ``onepass``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onepass import __version__
+from onepass.sagemaker.paths import DEFAULT_BASE
+
+_BASE = click.option(
+    "--base",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_BASE,
+    show_default=True,
+    help="The directory that holds input/, model/ and output/.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="onepass")
+def main() -> None:
+    """One-pass k-means: a drop-in replacement for Amazon SageMaker's built-in algorithm."""
+
+
+@main.command()
+@_BASE
+def train(base: Path) -> None:
+    """Train a model from the channels under BASE/input/data.
+
+    Reads BASE/input/config/hyperparameters.json (k and feature_dim are required), makes one pass
+    over RecordIO-protobuf files in BASE/input/data/train, and leaves BASE/model/model_algo-1 and
+    BASE/output/model.tar.gz. When it fails, BASE/output/failure says why.
+
+    Exit codes: 0 trained; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
+    143 stopped by SIGTERM.
+    """
+    from onepass.cli.train import run_training
+
+    raise SystemExit(run_training(base))
+
+
+@main.command()
+@_BASE
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=None,
+    help="Where to listen; by default $SAGEMAKER_BIND_TO_PORT, or 8080.",
+)
+def serve(base: Path, port: int | None) -> None:
+    """Answer GET /ping and POST /invocations with the model under BASE/model.
+
+    The model is BASE/model/model_algo-1, or the one in BASE/model/model.tar.gz.
+
+    Exit codes: 0 stopped by a signal; 2 there is no readable model; 3 the port is taken.
+    """
+    from onepass.cli.serve import run_server
+
+    raise SystemExit(run_server(base, port))
+
+
+if __name__ == "__main__":
+    main()

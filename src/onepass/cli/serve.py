@@ -1,0 +1,60 @@
+"""``onepass serve``: load, listen, stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from pathlib import Path
+
+from onepass.cli.logs import set_up_logging
+from onepass.cli.threads import limit_blas_threads
+from onepass.errors import PlatformError
+from onepass.sagemaker.outcome import describe_failure
+from onepass.sagemaker.paths import Paths
+
+_log = logging.getLogger(__name__)
+
+
+def run_server(base: Path, port: int | None) -> int:
+    """Serve the model under `base`; returns the exit code when it cannot be served."""
+    limit_blas_threads(1)  # each worker has threads enough of its own
+    set_up_logging("info")
+    try:
+        _serve(base, port)
+    except Exception as error:  # noqa: BLE001 - nothing may end without a reason
+        failure = describe_failure(error)
+        known = isinstance(error, OSError) or failure.exit_code != 1
+        _log.error("%s", failure.reason, exc_info=None if known else error)
+        return failure.exit_code
+    return 0
+
+
+def _serve(base: Path, port: int | None) -> None:
+    from onepass.artifact.model_file import load_model
+    from onepass.serving.gunicorn import Server
+    from onepass.serving.settings import ServingSettings
+
+    settings = ServingSettings.from_environment(os.environ, port)
+    logging.getLogger().setLevel(settings.log_level.upper())
+    directory = Paths(base).model
+    model = load_model(directory)
+    _log.info(
+        "serving %d clusters of %d features from %s on port %d",
+        model.n_clusters,
+        model.n_features,
+        directory,
+        settings.port,
+    )
+    _check_port(settings.port)
+    Server(model, settings).run()
+
+
+def _check_port(port: int) -> None:
+    """Refuse a port that is taken at once: gunicorn would try for seconds and not say it last."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("0.0.0.0", port))  # noqa: S104 - as the server will
+        except OSError as error:
+            raise PlatformError(f"cannot listen on port {port}: {error.strerror}") from error

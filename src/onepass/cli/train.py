@@ -1,0 +1,93 @@
+"""``onepass train``: one job, its log, its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from onepass.cli.bar import BarProgress
+from onepass.cli.logs import set_up_logging
+from onepass.cli.threads import limit_blas_threads
+from onepass.resources import available_cpus
+from onepass.sagemaker.outcome import (
+    BUG,
+    SHOWN_CHARACTERS,
+    SUCCESS,
+    StoppedError,
+    describe_failure,
+    forget_failure,
+    write_failure,
+)  # fmt: skip
+from onepass.sagemaker.paths import Paths
+
+if TYPE_CHECKING:
+    from onepass.training.job import Trained
+
+_log = logging.getLogger(__name__)
+
+
+def run_training(base: Path) -> int:
+    """Run the job under `base`; returns the exit code, and writes the failure file if it failed."""
+    limit_blas_threads(available_cpus())
+    signal.signal(signal.SIGTERM, _stop)
+    paths = Paths(base)
+    at_terminal = sys.stderr.isatty() and "TRAINING_JOB_NAME" not in os.environ
+    set_up_logging("warning" if at_terminal else "info")
+    try:
+        forget_failure(paths)
+        trained = _train(paths, at_terminal=at_terminal)
+    except BaseException as error:  # noqa: BLE001 - nothing may end without a reason
+        return _fail(paths, error)
+    if at_terminal:
+        click.echo(_describe(trained), err=True)
+    return SUCCESS
+
+
+def _train(paths: Paths, *, at_terminal: bool) -> Trained:
+    from onepass.training.job import read_configuration, train
+    from onepass.training.progress import LogProgress
+
+    job = read_configuration(paths)
+    wanted = job.hyperparameters
+    if not at_terminal:
+        logging.getLogger().setLevel(wanted.log_level.upper())
+    _log.info("Final configuration: %s", wanted.as_given())
+    progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
+    return train(job, paths, progress)
+
+
+def _fail(paths: Paths, error: BaseException) -> int:
+    """Log the error, write the failure file last, and return the exit code."""
+    failure = describe_failure(error)
+    _log.error("%s", failure.reason, exc_info=error if failure.exit_code == BUG else None)
+    try:
+        write_failure(paths, failure.reason[:SHOWN_CHARACTERS])
+    except OSError as problem:
+        _log.error("cannot write %s: %s", paths.failure, problem.strerror)
+    return failure.exit_code
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
+    raise StoppedError("stopped by SIGTERM before a model was ready")
+
+
+def _describe(trained: Trained) -> str:
+    accuracy = f" +- {trained.msd_error:.2g}" if trained.msd_error else ""
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in trained.seconds.items())
+    lines = [
+        f"{trained.n_clusters} clusters of {trained.n_rows:,} rows x {trained.n_features} features",
+        f"train msd  {trained.msd:.6g}{accuracy}",
+        *(f"test {name}   {value:.6g}" for name, value in trained.scores.items()),
+        f"time       {stages}",
+        f"model      {trained.model_file}",
+        f"archive    {trained.archive}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""A channel on disk to batches of rows."""

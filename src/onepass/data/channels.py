@@ -1,0 +1,55 @@
+"""Which files of a channel hold data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from onepass.errors import UserError
+
+_HIDDEN = (".", "_")
+"""Names that start so are no data: manifests, success markers, files of tools."""
+
+
+def list_files(directory: Path, channel: str) -> list[Path]:
+    """List the data files of a channel, in the order they are read.
+
+    Parameters
+    ----------
+    directory : Path
+        The channel's directory; sub-directories are read too.
+    channel : str
+        Its name, for messages.
+
+    Returns
+    -------
+    list of Path
+        Sorted by their path below the directory; at least one. Names that start with ``.`` or
+        ``_`` are passed over.
+
+    Raises
+    ------
+    UserError
+        When the directory is missing, cannot be read or holds no data.
+    """
+    if not directory.is_dir():
+        raise UserError(f"channel {channel!r}: there is no directory {directory}")
+    files: list[Path] = []
+    for parent, directories, names in os.walk(directory, onerror=_refuse):
+        directories[:] = [name for name in directories if not name.startswith(_HIDDEN)]
+        files += [Path(parent, name) for name in names if not name.startswith(_HIDDEN)]
+    files = sorted(
+        (path for path in files if path.is_file()),
+        key=lambda path: path.relative_to(directory).parts,
+    )
+    if not any(path.stat().st_size for path in files):
+        what = f"its {len(files)} files are empty" if files else "there is no file in it"
+        raise UserError(
+            f"channel {channel!r} has no data: {what} ({directory}; names starting with '.' or '_' "
+            "do not count)"
+        )
+    return files
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot read {error.filename}: {error.strerror}") from error

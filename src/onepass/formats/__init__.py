@@ -1,0 +1,1 @@
+"""Bytes to arrays and back. Nothing here knows HTTP or clustering."""

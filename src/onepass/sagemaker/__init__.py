@@ -1,0 +1,1 @@
+"""The platform's contract with a training container, under one base directory."""

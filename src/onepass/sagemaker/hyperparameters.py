@@ -1,0 +1,216 @@
+"""Every hyperparameter, declared once: its type, range, default and meaning.
+
+The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed`` is ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from onepass.errors import UserError
+from onepass.sagemaker.values import (
+    Kind,
+    auto_or,
+    choice,
+    flag,
+    plain_text,
+    real,
+    some_of,
+    text,
+    whole,
+)  # fmt: skip
+
+_IGNORED_PREFIX = "sagemaker_"
+"""Generic clients add names of this prefix for themselves."""
+
+_INIT = choice("random", "kmeans++", aliases={"k-means++": "kmeans++"})
+_LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+class Declaration(NamedTuple):
+    """What is known of one hyperparameter.
+
+    Attributes
+    ----------
+    name : str
+    kind : Kind
+    default : str or None
+        As the user would write it; None where a value is required.
+    tunable : str
+        The range recommended for automatic tuning; empty where it is not tunable.
+    meaning : str
+    """
+
+    name: str
+    kind: Kind
+    default: str | None
+    tunable: str
+    meaning: str
+
+
+def _declare(
+    kind: Kind, meaning: str, default: str | None = None, *, tunable: str = "", name: str = ""
+) -> Any:
+    return dataclasses.field(
+        metadata={"declared": Declaration(name, kind, default, tunable, meaning)}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """The hyperparameters of a job, checked and typed."""
+
+    feature_dim: int = _declare(whole(1), "Features of a row.")
+    k: int = _declare(whole(1), "Clusters to find.")
+    epochs: int = _declare(
+        whole(1),
+        "Passes over the data. The first one makes the centers; each further one is an exact step "
+        "of Lloyd's algorithm over all rows.",
+        "1",
+        tunable="1 to 10",
+    )
+    eval_metrics: tuple[Literal["msd", "ssd"], ...] = _declare(
+        some_of("msd", "ssd"),
+        "Scores of the channel 'test': mean (msd) and sum (ssd) of squared distances.",
+        '["msd"]',
+    )
+    extra_center_factor: int | Literal["auto"] = _declare(
+        auto_or(whole(1)),
+        "The stream is summarised by k times as many centers. auto: about 500 in all, and never "
+        "fewer than 4 times k.",
+        "auto",
+        tunable="4 to 10",
+    )
+    half_life_time_size: int = _declare(
+        whole(0), "Rows until a row counts half as much as a new one; 0: nothing fades.", "0"
+    )
+    init_method: Literal["random", "kmeans++"] = _declare(
+        _INIT,
+        "How the first centers are chosen among the first rows.",
+        "random",
+        tunable="random, kmeans++",
+    )
+    local_lloyd_init_method: Literal["random", "kmeans++"] = _declare(
+        _INIT, "How each trial of the last step chooses its start.", "kmeans++"
+    )
+    local_lloyd_max_iter: int = _declare(
+        whole(1), "Iterations at most in each trial of the last step.", "300"
+    )
+    local_lloyd_num_trials: int | Literal["auto"] = _declare(
+        auto_or(whole(1)), "Trials of the last step; the best is kept. auto: 10.", "auto"
+    )
+    local_lloyd_tol: float = _declare(
+        real(0, 1), "A trial stops when an iteration gains no more than this share.", "0.0001"
+    )
+    mini_batch_size: int = _declare(
+        whole(1), "Rows between two moves of the centers.", "5000", tunable="3000 to 15000"
+    )
+    seed: int = _declare(
+        whole(0),
+        "Seed of all random choices (an addition of Onepass): the same seed and the same data give "
+        "the same model.",
+        "0",
+    )
+    force_dense: bool = _declare(
+        flag(), "Unfold sparse records; Onepass unfolds them in either case.", "true"
+    )
+    num_gpus: int | Literal["auto"] = _declare(
+        auto_or(whole(0)),
+        "GPUs to use; this version computes on the CPU.",
+        "auto",
+        name="_num_gpus",
+    )
+    log_level: str = _declare(
+        choice(*_LOG_LEVELS, aliases={"warn": "warning"}),
+        "The least level of log lines.",
+        "info",
+        name="_log_level",
+    )
+    tuning_objective_metric: str = _declare(
+        text(), "Set by tuning jobs; no effect.", "", name="_tuning_objective_metric"
+    )
+    kvstore: str = _declare(text(), "Of the original only; no effect.", "auto", name="_kvstore")
+    num_kv_servers: str = _declare(
+        text(), "Of the original only; no effect.", "1", name="_num_kv_servers"
+    )
+    num_slices: str = _declare(text(), "Of the original only; no effect.", "1", name="_num_slices")
+    enable_profiler: bool = _declare(
+        flag(), "Of the original only; no effect.", "false", name="_enable_profiler"
+    )
+    disable_wait_to_read: bool = _declare(
+        flag(), "Of the original only; no effect.", "false", name="_disable_wait_to_read"
+    )
+
+    def as_given(self) -> dict[str, Any]:
+        """Return every value under the name of its hyperparameter."""
+        return {declared.name: getattr(self, name) for name, declared in declarations()}
+
+
+def declarations() -> Iterator[tuple[str, Declaration]]:
+    """Yield each attribute of `Hyperparameters` with its declaration."""
+    for field in dataclasses.fields(Hyperparameters):
+        declared: Declaration = field.metadata["declared"]
+        yield field.name, declared._replace(name=declared.name or field.name)
+
+
+def parse_hyperparameters(given: Mapping[str, object]) -> Hyperparameters:
+    """Check and type the hyperparameters of a job.
+
+    Parameters
+    ----------
+    given : mapping of str to object
+        The content of ``hyperparameters.json``.
+
+    Raises
+    ------
+    UserError
+        Saying all that is wrong at once: required names that are missing, unknown names with the
+        nearest known one, values that are not accepted with what is.
+
+    Examples
+    --------
+    >>> parse_hyperparameters({"k": "8", "feature_dim": "7", "force_dense": "True"}).k
+    8
+    """
+    known = dict(declarations())
+    problems = [*_missing(known.values(), given), *_unknown(known.values(), given)]
+    values: dict[str, Any] = {}
+    for attribute, declared in known.items():
+        written = plain_text(given.get(declared.name, declared.default or ""))
+        if declared.name not in given and declared.default is None:
+            continue
+        try:
+            values[attribute] = declared.kind.parse(written)
+        except (ValueError, TypeError):
+            problems.append(
+                f"{declared.name}={given.get(declared.name)!r} is not accepted: "
+                f"{declared.name} must be {declared.kind.accepted}"
+            )
+    if problems:
+        raise UserError("; ".join(problems))
+    return Hyperparameters(**values)
+
+
+def _missing(known: Iterable[Declaration], given: Mapping[str, object]) -> list[str]:
+    names = [repr(d.name) for d in known if d.default is None and d.name not in given]
+    if not names:
+        return []
+    return [
+        f"No value(s) were specified for {', '.join(names)} which are required hyperparameter(s)"
+    ]
+
+
+def _unknown(known: Iterable[Declaration], given: Mapping[str, object]) -> list[str]:
+    names = [declared.name for declared in known]
+    problems = []
+    for name in given:
+        if name in names or name.startswith(_IGNORED_PREFIX):
+            continue
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names)}"
+        problems.append(f"Additional properties are not allowed ({name!r} was unexpected){hint}")
+    return problems

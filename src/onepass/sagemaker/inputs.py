@@ -1,0 +1,130 @@
+"""What the platform says of the job: its channels and its hosts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onepass.errors import UserError
+from onepass.sagemaker.hyperparameters import Hyperparameters, parse_hyperparameters
+from onepass.sagemaker.paths import Paths
+
+DEFAULT_HOST = "algo-1"
+DEFAULT_CONTENT_TYPE = "application/x-recordio-protobuf"
+_READ_MODES = ("File", "FastFile")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of input.
+
+    Attributes
+    ----------
+    name : str
+    directory : Path
+    content_type : str
+        A media type; RecordIO-protobuf when the job names none.
+    """
+
+    name: str
+    directory: Path
+    content_type: str
+
+
+@dataclass(frozen=True)
+class JobInput:
+    """All a training job is given.
+
+    Attributes
+    ----------
+    hyperparameters : Hyperparameters
+    train : Channel
+    test : Channel or None
+    host : str
+        This host's name, for metrics.
+    ignored : tuple of str
+        Channels that k-means has no use for.
+    """
+
+    hyperparameters: Hyperparameters
+    train: Channel
+    test: Channel | None
+    host: str
+    ignored: tuple[str, ...]
+
+
+def read_job_input(paths: Paths) -> JobInput:
+    """Read and check the configuration of a job.
+
+    Parameters
+    ----------
+    paths : Paths
+        Only ``hyperparameters.json`` and the directory of the channel 'train' need to exist.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the field, what was found and what is accepted.
+    """
+    hyperparameters = parse_hyperparameters(_read_json(paths.hyperparameters, required=True))
+    host = _this_host(_read_json(paths.resource_config), paths.resource_config)
+    described = _read_json(paths.input_data_config)
+    names = set(described) or _directories(paths.data)
+    channels = {
+        name: _channel(paths, name, described.get(name, {}))
+        for name in ("train", "test")
+        if name in names
+    }
+    if "train" not in channels:
+        found = ", ".join(sorted(names)) or "none"
+        raise UserError(f"the channel 'train' is required; the job has: {found}")
+    ignored = tuple(sorted(names - {"train", "test"}))
+    return JobInput(hyperparameters, channels["train"], channels.get("test"), host, ignored)
+
+
+def _channel(paths: Paths, name: str, described: Any) -> Channel:
+    if not isinstance(described, dict):
+        raise UserError(f"{paths.input_data_config}: channel {name!r} must be an object")
+    mode = described.get("TrainingInputMode", "File")
+    if mode not in _READ_MODES:
+        raise UserError(
+            f"channel {name!r}: TrainingInputMode={mode!r} is not read by this version; "
+            f"accepted are {' and '.join(_READ_MODES)}"
+        )
+    content_type = described.get("ContentType") or DEFAULT_CONTENT_TYPE
+    return Channel(name, paths.data / name, str(content_type))
+
+
+def _this_host(described: dict[str, Any], path: Path) -> str:
+    hosts = described.get("hosts", [DEFAULT_HOST])
+    if not isinstance(hosts, list) or not hosts:
+        raise UserError(f"{path}: hosts={hosts!r} must be a list of names")
+    if len(hosts) > 1:
+        raise UserError(
+            f"{path}: the job has {len(hosts)} hosts; this version trains on one (InstanceCount: 1)"
+        )
+    return str(described.get("current_host", hosts[0]))
+
+
+def _directories(data: Path) -> set[str]:
+    return {path.name for path in data.iterdir() if path.is_dir()} if data.is_dir() else set()
+
+
+def _read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if required:
+            raise UserError(f"{path} is missing; it holds the hyperparameters of the job") from None
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object, found {type(content).__name__}")
+    return content

@@ -1,0 +1,118 @@
+"""How the strings of hyperparameters become values.
+
+Clients spell the same value differently: plain (``7``), JSON-quoted (``"7"`` within the string),
+Python's ``True`` and ``['msd']``, or as JSON numbers and lists. All are accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
+_REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class Kind(NamedTuple):
+    """A kind of value.
+
+    Attributes
+    ----------
+    accepted : str
+        What is accepted, for messages and documentation.
+    parse : callable
+        Turns the plain text into the value, or raises `ValueError`.
+    """
+
+    accepted: str
+    parse: Callable[[str], Any]
+
+
+def plain_text(value: object) -> str:
+    """Reduce any client's spelling to plain text.
+
+    Examples
+    --------
+    >>> [plain_text(value) for value in (7, '"kmeans++"', True, ["msd"], " 7 ")]
+    ['7', 'kmeans++', 'true', '["msd"]', '7']
+    """
+    if not isinstance(value, str):
+        return json.dumps(value)
+    text = value.strip()
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        try:
+            text = str(json.loads(text)).strip()
+        except ValueError:
+            return text
+    return text
+
+
+def whole(minimum: int) -> Kind:
+    """Accept whole numbers from `minimum`."""
+
+    def parse(text: str) -> int:
+        if not _WHOLE.fullmatch(text) or int(text) < minimum:
+            raise ValueError(text)
+        return int(text)
+
+    return Kind(f"a whole number from {minimum}", parse)
+
+
+def real(minimum: float, maximum: float) -> Kind:
+    """Accept numbers between two others, both included."""
+
+    def parse(text: str) -> float:
+        if not _REAL.fullmatch(text) or not minimum <= float(text) <= maximum:
+            raise ValueError(text)
+        return float(text)
+
+    return Kind(f"a number from {minimum:g} to {maximum:g}", parse)
+
+
+def choice(*names: str, aliases: dict[str, str] | None = None) -> Kind:
+    """Accept one of some words."""
+    spelled = {**{name: name for name in names}, **(aliases or {})}
+
+    def parse(text: str) -> str:
+        if text not in spelled:
+            raise ValueError(text)
+        return spelled[text]
+
+    return Kind(" or ".join(names), parse)
+
+
+def auto_or(kind: Kind) -> Kind:
+    """Accept the word ``auto``, or a value of another kind."""
+    return Kind(
+        f"auto or {kind.accepted}", lambda text: text if text == "auto" else kind.parse(text)
+    )
+
+
+def flag() -> Kind:
+    """Accept true or false, in any case."""
+
+    def parse(text: str) -> bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+
+    return Kind("true or false", parse)
+
+
+def some_of(*names: str) -> Kind:
+    """Accept a list of some words, each at most once: JSON, or as Python prints it."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        items = json.loads(text.replace("'", '"')) if text.startswith("[") else [text]
+        if not items or len(set(items)) != len(items) or not set(items) <= set(names):
+            raise ValueError(text)
+        return tuple(items)
+
+    return Kind(f"a JSON list of some of {json.dumps(names)}", parse)
+
+
+def text() -> Kind:
+    """Accept anything."""
+    return Kind("any text", str)

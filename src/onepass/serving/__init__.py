@@ -1,0 +1,1 @@
+"""The server: bytes to rows to clusters to bytes."""
