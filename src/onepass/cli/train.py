@@ -15,7 +15,6 @@ import click
 from onepass.cli.bar import BarProgress
 from onepass.cli.logs import set_up_logging
 from onepass.cli.threads import limit_blas_threads
-from onepass.resources import available_cpus
 from onepass.sagemaker.outcome import (
     BUG,
     SHOWN_CHARACTERS,
@@ -35,15 +34,17 @@ _log = logging.getLogger(__name__)
 
 def run_training(base: Path) -> int:
     """Run the job under `base`; returns the exit code, and writes the failure file if it failed."""
-    limit_blas_threads(available_cpus())
-    signal.signal(signal.SIGTERM, _stop)
+    limit_blas_threads(1)  # its threads spin: two of them cost twice the time on small products
     paths = Paths(base)
     at_terminal = sys.stderr.isatty() and "TRAINING_JOB_NAME" not in os.environ
     set_up_logging("warning" if at_terminal else "info")
     try:
+        signal.signal(signal.SIGTERM, _stop)
         forget_failure(paths)
         trained = _train(paths, at_terminal=at_terminal)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the job is done, whatever comes now
     except BaseException as error:  # noqa: BLE001 - nothing may end without a reason
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reason is written, once
         return _fail(paths, error)
     if at_terminal:
         click.echo(_describe(trained), err=True)
@@ -76,7 +77,7 @@ def _fail(paths: Paths, error: BaseException) -> int:
 
 def _stop(signum: int, frame: FrameType | None) -> None:
     del signum, frame
-    raise StoppedError("stopped by SIGTERM before a model was ready")
+    raise StoppedError("stopped by SIGTERM before the job was done")
 
 
 def _describe(trained: Trained) -> str:

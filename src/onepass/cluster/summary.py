@@ -25,7 +25,8 @@ from onepass.cluster.seeding import Seeding, choose_centers
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
 _OPENINGS_SHARE = 1 / 8
-_NOISE = 1e-12
+_NOISE = 1e-9
+"""Squared distances below this share of a row's own squared norm are rounding, not distance."""
 
 
 class Absorbed(NamedTuple):
@@ -69,7 +70,6 @@ class Summary:
     def __init__(self, capacity: int, n_features: int) -> None:
         self.capacity = capacity
         self.service_cost = 0.0
-        self._noise = 0.0
         self._max_openings = max(16, int(capacity * _OPENINGS_SHARE))
         self.centers: Rows = np.empty((0, n_features), np.float32)
         self.weights: Doubles = np.empty(0)
@@ -88,7 +88,6 @@ class Summary:
         Some room is left for openings. Rows that all fit become centers, each its own.
         """
         rows = data.rows
-        self._noise = _NOISE * float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) / len(rows)
         n_starting = max(1, int(self.capacity * _STARTING_SHARE))
         if len(rows) <= n_starting:
             centers, nearest = rows, _own_centers(len(rows))
@@ -140,7 +139,6 @@ class Summary:
             other.centers + shift, other.weights, other._sums + other.weights[:, None] * shift
         )
         self.service_cost += other.service_cost
-        self._noise = max(self._noise, other._noise)
 
     def consolidate(self) -> Labels:
         """Merge the pairs of centers whose union costs least, until there is room again.
@@ -184,8 +182,10 @@ class Summary:
         rows, weights = data
         cost = nearest.sq_distances * weights
         coins = 1.0 - rng.random(len(rows))
-        price = max(self.service_cost / self.capacity, self._noise)
-        candidates = np.flatnonzero((cost > coins * price) & (nearest.sq_distances > self._noise))
+        price = self.service_cost / self.capacity
+        candidates = np.flatnonzero(cost > coins * price)
+        norms = np.einsum("ij,ij->i", rows[candidates], rows[candidates])
+        candidates = candidates[nearest.sq_distances[candidates] > _NOISE * norms]
         if len(candidates) > self._max_openings:
             # A jump of scale or a new region: raise the price until few enough can open.
             worth = cost[candidates] / coins[candidates]
