@@ -116,9 +116,9 @@ def test_memory_does_not_grow_with_the_stream():
     kmeans = KMeans(5, reservoir_bytes=2**20)
     for seed in range(30):
         kmeans.partial_fit(mixture(20_000, 3, 5, seed))
-    held = kmeans._reservoir._rows.nbytes + kmeans._summary._sums.nbytes
-    assert held < 2 * 2**20
-    assert len(kmeans._buffer) < kmeans.batch_size
+    stream = kmeans._stream
+    assert stream._reservoir._rows.nbytes + stream.summary._sums.nbytes < 2 * 2**20
+    assert len(stream._buffer) < kmeans.batch_size
     assert kmeans.n_centers_ <= 5 * 100
 
 
@@ -197,6 +197,7 @@ def test_data_far_from_the_origin_keep_their_clusters():
         ("half_life", -1, "a number from 0"),
         ("tol", 2, "a number from 0 to 1"),
         ("n_init", 0, "'auto' or a whole number from 1"),
+        ("random_state", -1, "None or a whole number from 0"),
     ],
 )
 def test_wrong_parameters_are_named_with_what_is_accepted(name, value, accepted):

@@ -59,6 +59,9 @@ def _train(paths: Paths, *, at_terminal: bool) -> Trained:
     wanted = job.hyperparameters
     if not at_terminal:
         logging.getLogger().setLevel(wanted.log_level.upper())
+    name = os.environ.get("TRAINING_JOB_NAME")
+    if name:
+        _log.info("Training job %s", name)
     _log.info("Final configuration: %s", wanted.as_given())
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
     return train(job, paths, progress)

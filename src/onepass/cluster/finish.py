@@ -7,7 +7,6 @@ data itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +31,7 @@ class FinishSettings(NamedTuple):
     tol: float
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """The final centers and what is known about them.
 
     Attributes

@@ -1,6 +1,8 @@
 """`KMeans`: the one-pass algorithm told as a story.
 
-rows -> batches -> summary (weighted centers) and reservoir (sample) -> finish -> centers
+    rows -> batches -> summary (weighted centers) and reservoir (sample) -> finish -> centers
+
+The story's middle, what is kept between two batches, is `onepass.cluster.stream.Stream`.
 """
 
 from __future__ import annotations
@@ -9,24 +11,15 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
-from onepass.cluster.finish import (
-    Finished,
-    FinishSettings,
-    calibrate,
-    finish,
-    measure_msd,
-)
-from onepass.cluster.kernels.cpu import accumulate, nearest_centers
+from onepass.cluster.batches import check_rows, check_weights
+from onepass.cluster.finish import FinishSettings
 from onepass.cluster.model import KMeansModel
-from onepass.cluster.parameters import Auto, Parameters
-from onepass.cluster.reservoir import Offer, Reservoir
+from onepass.cluster.parameters import Auto, Parameters, check_seed
 from onepass.cluster.seeding import Seeding
-from onepass.cluster.stream import RowBuffer, check_rows, check_weights
-from onepass.cluster.summary import Summary
+from onepass.cluster.stream import Stream
 from onepass.errors import NotFittedError, UserError
 
 DEFAULT_RESERVOIR_BYTES = 256 * 2**20
@@ -76,6 +69,13 @@ class KMeans:
         After `fit` only.
     n_features_in_ : int
     n_samples_seen_ : int
+    n_centers_ : int
+        Weighted centers that stand for the rows absorbed.
+    short_term_msd_, long_term_msd_ : float
+        Mean squared distance of rows to the summary's centers when they arrived: of about the
+        last ten batches, and of all. The first rising above the second tells of drift.
+    trial_msds_ : tuple of float
+        What each trial of the last step reached on the summary's centers.
 
     Notes
     -----
@@ -100,15 +100,7 @@ class KMeans:
     msd_error_: float
     labels_: Labels
     n_features_in_: int
-    finished_: Finished
-
-    _rng: np.random.Generator
-    _summary: Summary
-    _reservoir: Reservoir
-    _buffer: RowBuffer
-    _origin: Rows
-    _n_taken: int
-    _total_weight: float
+    trial_msds_: tuple[float, ...]
 
     def __init__(
         self,
@@ -136,6 +128,7 @@ class KMeans:
         self.tol = tol
         self.reservoir_bytes = reservoir_bytes
         self.random_state = random_state
+        self._stream: Stream | None = None
 
     def fit(
         self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
@@ -157,7 +150,7 @@ class KMeans:
         """
         del y
         rows = check_rows(X)
-        self._forget()
+        self._stream = None
         self.partial_fit(rows, sample_weight=sample_weight).finalize()
         self.labels_ = self.predict(rows)
         return self
@@ -174,12 +167,9 @@ class KMeans:
         sample_weight : array-like of shape (n_samples,), optional
         """
         del y
-        rows = check_rows(X, getattr(self, "n_features_in_", None))
+        rows = check_rows(X, self._stream.n_features if self._stream else None)
         weights = check_weights(sample_weight, len(rows))
-        if not hasattr(self, "n_features_in_"):
-            self._begin(rows.shape[1])
-        for batch in self._buffer.push(WeightedRows(rows, weights)):
-            self._take(batch)
+        self._begun(rows.shape[1]).push(WeightedRows(rows, weights))
         return self
 
     def merge(self, other: KMeans) -> KMeans:
@@ -196,28 +186,8 @@ class KMeans:
         KMeans
             Itself; call `finalize` for the centers of the union.
         """
-        if not other.n_samples_seen_:
-            return self
-        if not hasattr(self, "n_features_in_"):
-            self._begin(other.n_features_in_)
-        if other.n_features_in_ != self.n_features_in_:
-            raise UserError(
-                f"cannot merge {other.n_features_in_} features into {self.n_features_in_}"
-            )
-        self._flush()
-        other._flush()
-        if not self._n_taken:
-            self._origin = other._origin.copy()
-            self._buffer.batch_size = self.batch_size
-        shift = (other._origin.astype(np.float64) - self._origin).astype(np.float32)
-        self._reservoir.absorb(
-            other._reservoir, shift, len(self._summary), log2_later=self._half_lives()
-        )
-        self._fade(other._n_taken)
-        self._summary.append(other._summary, shift)
-        self._n_taken += other._n_taken
-        self._total_weight += other._total_weight
-        self._consolidate()
+        if other._stream is not None and other.n_samples_seen_:
+            self._begun(other._stream.n_features).merge(other._stream)
         return self
 
     def finalize(self) -> KMeans:
@@ -234,23 +204,22 @@ class KMeans:
             When fewer rows than clusters have been taken.
         """
         parameters = self._checked()
-        if self.n_samples_seen_ < parameters.n_clusters:
+        if self._stream is None or self._stream.n_rows < parameters.n_clusters:
             raise UserError(
                 f"{self.n_samples_seen_} rows of positive weight cannot make "
                 f"n_clusters={parameters.n_clusters} clusters"
             )
-        self._flush()
-        settings = FinishSettings(
-            parameters.n_clusters,
-            parameters.local_init,
-            parameters.n_trials,
-            parameters.max_iter,
-            parameters.tol,
+        finished = self._stream.finish(
+            FinishSettings(
+                parameters.n_clusters,
+                parameters.local_init,
+                parameters.n_trials,
+                parameters.max_iter,
+                parameters.tol,
+            )
         )
-        data = self._core_set()
-        self.finished_ = finish(self._summary.as_rows(), data, settings, self._rng)
-        self._adopt(self.finished_.centers, data)
-        return self
+        self.trial_msds_ = finished.trial_msds
+        return self._adopt(finished.centers, self._stream)
 
     def refine(self, batches: Iterable[Rows]) -> float:
         """Make one exact step of Lloyd's algorithm over all the data: a further epoch.
@@ -266,25 +235,16 @@ class KMeans:
             The exact mean squared distance of the rows to the centers as they were before; that of
             the centers after the step is not larger.
         """
-        centers = self._model().centers - self._origin
-        sums = np.zeros(centers.shape)
-        weights = np.zeros(len(centers))
-        inertia = 0.0
-        for batch in batches:
-            rows = batch - self._origin
-            nearest = nearest_centers(rows, centers)
-            share = accumulate(rows, nearest.labels, len(centers))
-            sums += share.sums
-            weights += share.weights
-            inertia += float(nearest.sq_distances.sum(dtype=np.float64))
-        filled = weights > 0
-        centers[filled] = sums[filled] / weights[filled, None]
-        self._adopt(centers, self._core_set())
-        return inertia / max(float(weights.sum()), 1.0)
+        centers = self._model().centers
+        stream = self._begun(centers.shape[1])
+        refined = stream.refine(centers, batches)
+        self._adopt(refined.centers, stream)
+        return refined.msd_before
 
     def predict(self, X: npt.ArrayLike) -> Labels:
         """Return the index of the closest center of each row, shape (n_samples,)."""
-        return self._model().predict(check_rows(X, self.n_features_in_))
+        model = self._model()
+        return model.predict(check_rows(X, model.n_features))
 
     def fit_predict(
         self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
@@ -294,8 +254,8 @@ class KMeans:
 
     def transform(self, X: npt.ArrayLike) -> Floats:
         """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
-        rows = check_rows(X, self.n_features_in_)
-        return self._model().distances(rows)
+        model = self._model()
+        return model.distances(check_rows(X, model.n_features))
 
     def to_model(self) -> KMeansModel:
         """Return the final centers as a model that can be saved and served."""
@@ -304,12 +264,22 @@ class KMeans:
     @property
     def n_samples_seen_(self) -> int:
         """Rows of positive weight taken so far."""
-        return self._n_taken + len(self._buffer) if hasattr(self, "n_features_in_") else 0
+        return self._stream.n_rows if self._stream else 0
 
     @property
     def n_centers_(self) -> int:
         """How many weighted centers stand for the rows absorbed so far."""
-        return len(self._summary) if hasattr(self, "n_features_in_") else 0
+        return len(self._stream.summary) if self._stream else 0
+
+    @property
+    def short_term_msd_(self) -> float:
+        """Mean squared distance of the latest rows to the centers that absorbed them."""
+        return self._stream.short_term_msd if self._stream else 0.0
+
+    @property
+    def long_term_msd_(self) -> float:
+        """Mean squared distance of all rows to the centers that absorbed them."""
+        return self._stream.long_term_msd if self._stream else 0.0
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them."""
@@ -333,78 +303,19 @@ class KMeans:
         del values["random_state"]
         return Parameters(**values)
 
-    def _forget(self) -> None:
-        for name in ("n_features_in_", "cluster_centers_", "labels_"):
-            if hasattr(self, name):
-                delattr(self, name)
+    def _begun(self, n_features: int) -> Stream:
+        """Return the stream, a new one if none has begun."""
+        if self._stream is None:
+            self._stream = Stream(self._checked(), n_features, check_seed(self.random_state))
+            self.n_features_in_ = n_features
+        return self._stream
 
-    def _begin(self, n_features: int) -> None:
-        parameters = self._checked()
-        self._rng = np.random.default_rng(self.random_state)
-        self._summary = Summary(parameters.n_centers, n_features)
-        self._reservoir = Reservoir(parameters.n_sampled(n_features), n_features)
-        self._buffer = RowBuffer(max(parameters.batch_size, 3 * parameters.n_centers))
-        self._origin = np.zeros(n_features, np.float32)
-        self._n_taken = 0
-        self._total_weight = 0.0
-        self.n_features_in_ = n_features
-
-    def _take(self, batch: WeightedRows) -> None:
-        """One batch: let the old fade, absorb the rows, sample them, make room."""
-        if not self._n_taken:
-            self._origin = batch.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self._buffer.batch_size = self.batch_size
-        data = WeightedRows(batch.rows - self._origin, batch.weights)
-        self._fade(len(data.rows))
-        if len(self._summary):
-            labels, sq_distances = self._summary.absorb(data, self._rng)
-        else:
-            labels, sq_distances = self._summary.start(data, self.init, self._rng)
-        self._n_taken += len(data.rows)
-        self._total_weight += float(data.weights.sum())
-        self._sample(data, labels, sq_distances)
-        self._consolidate()
-
-    def _fade(self, n_rows: int) -> None:
-        """Let everything taken so far weigh less because `n_rows` follow it."""
-        if self.half_life:
-            share = 0.5 ** (n_rows / self.half_life)
-            self._summary.decay(share)
-            self._total_weight *= share
-
-    def _sample(self, data: WeightedRows, labels: Labels, sq_distances: Floats) -> None:
-        """Offer the rows to the reservoir: half by weight, half by their share of the cost."""
-        mean_cost = self._summary.service_cost / self._total_weight
-        distance_share = sq_distances / mean_cost if mean_cost > 0 else np.ones_like(sq_distances)
-        log2_weights = np.log2(data.weights) + self._half_lives()
-        log2_chances = log2_weights + np.log2(0.5 + 0.5 * distance_share.astype(np.float64))
-        self._reservoir.offer(Offer(data.rows, log2_weights, log2_chances, labels), self._rng)
-
-    def _consolidate(self) -> None:
-        if self._summary.overfull():
-            self._reservoir.relabel(self._summary.consolidate())
-
-    def _flush(self) -> None:
-        rest = self._buffer.flush()
-        if rest is not None:
-            self._take(rest)
-
-    def _half_lives(self) -> float:
-        return self._n_taken / self.half_life if self.half_life else 0.0
-
-    def _core_set(self) -> WeightedRows:
-        """Return all rows while they are kept, else the sample, corrected by the summary."""
-        sample = self._reservoir.sample(self._half_lives())
-        if self._reservoir.complete:
-            return WeightedRows(sample.rows, sample.weights)
-        return calibrate(self._summary.as_rows(), sample)
-
-    def _adopt(self, centers: Rows, data: WeightedRows) -> None:
+    def _adopt(self, centers: Rows, stream: Stream) -> KMeans:
         """Make `centers` the result, and measure them."""
-        self.cluster_centers_ = centers + self._origin
-        self.msd_, error = measure_msd(data, centers)
-        self.msd_error_ = 0.0 if self._reservoir.complete else error
-        self.inertia_ = self.msd_ * self._total_weight
+        self.cluster_centers_ = centers
+        self.msd_, self.msd_error_ = stream.measure(centers)
+        self.inertia_ = self.msd_ * stream.total_weight
+        return self
 
     def _model(self) -> KMeansModel:
         if not hasattr(self, "cluster_centers_"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -75,6 +76,17 @@ def auto_center_factor(n_clusters: int) -> int:
     [250, 50, 5, 4]
     """
     return max(4, math.ceil(_SUMMARY_CENTERS / n_clusters))
+
+
+def check_seed(random_state: Any) -> int:
+    """Return the seed, a new one for None."""
+    if random_state is None:
+        return secrets.randbits(63)
+    if isinstance(random_state, bool) or not hasattr(random_state, "__index__") or random_state < 0:
+        raise UserError(
+            f"random_state={random_state!r}: random_state must be None or a whole number from 0"
+        )
+    return int(random_state)
 
 
 def _is_count(value: Any) -> bool:

@@ -1,113 +1,203 @@
-"""What stands between callers and the algorithm: checks, and batches of one size."""
+"""What has been learnt of a stream so far: all that `KMeans` keeps between two batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
+from onepass.cluster.batches import RowBuffer
+from onepass.cluster.finish import Finished, FinishSettings, calibrate, finish, measure_msd
+from onepass.cluster.kernels.cpu import accumulate, nearest_centers
+from onepass.cluster.parameters import Parameters
+from onepass.cluster.reservoir import Offer, Reservoir
+from onepass.cluster.summary import Summary
 from onepass.errors import UserError
-from onepass.finite import first_non_finite
+
+_SHORT_TERM = 0.1
+_STREAMING, _FINISHING = 0, 1
 
 
-def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
-    """Return `X` as clean float32 rows.
+class Refined(NamedTuple):
+    """Centers after one more pass over all rows.
 
-    Parameters
+    Attributes
     ----------
-    X : array-like of shape (n_samples, n_features)
-    n_features : int, optional
-        The width it must have.
-
-    Raises
-    ------
-    UserError
-        Naming the shape, or the row and column of the first value that is not finite.
+    centers : ndarray of shape (n_clusters, n_features), float32
+    msd_before : float
+        The exact mean squared distance of the rows to the centers as they were.
     """
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(X, np.float32)
-    if rows.ndim != 2 or not rows.shape[1]:
-        raise UserError(f"X must be a matrix of samples by features, got shape {rows.shape}")
-    if n_features is not None and rows.shape[1] != n_features:
-        raise UserError(f"X has {rows.shape[1]} features, expected {n_features}")
-    bad = first_non_finite(rows)
-    if bad:
-        raise UserError(
-            f"X[{bad[0]}, {bad[1]}] is NaN or infinite as float32; every value must be finite"
-        )
-    return rows
+
+    centers: Rows
+    msd_before: float
 
 
-def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Doubles:
-    """Return one weight for each sample, 1 by default; all finite and not negative."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    weights = np.asarray(sample_weight, np.float64)
-    if weights.shape != (n_samples,):
-        raise UserError(f"sample_weight must have shape ({n_samples},), got {weights.shape}")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(bad):
-        raise UserError(
-            f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights are finite and not negative"
-        )
-    return weights
-
-
-class RowBuffer:
-    """Cuts a stream of pieces of any size into batches of one size.
+class Stream:
+    """A summary, a sample and a few counters.
 
     Parameters
     ----------
-    batch_size : int
-        Rows of a batch; may be changed between batches.
+    parameters : Parameters
+    n_features : int
+    seed : int
+        Of all random choices.
+
+    Attributes
+    ----------
+    n_taken : int
+        Rows absorbed; those held back as an incomplete batch are not counted.
+    total_weight : float
+        Of the rows absorbed, as far as it has not faded.
+    short_term_msd : float
+        Mean squared distance of rows to the summary's centers when they arrived, of about the
+        last ten batches.
 
     Notes
     -----
-    Pieces of just that size are passed through without a copy; at most a batch is kept.
+    Rows are kept relative to the mean of the first batch: far from the origin, products of
+    float32 numbers lose the digits that tell rows apart.
     """
 
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-        self._pieces: list[WeightedRows] = []
-        self._n_rows = 0
+    def __init__(self, parameters: Parameters, n_features: int, seed: int) -> None:
+        self.n_features = n_features
+        self.n_taken = 0
+        self.total_weight = 0.0
+        self.short_term_msd = 0.0
+        self.summary = Summary(parameters.n_centers, n_features)
+        self._parameters = parameters
+        self._seed = seed
+        self._rng = np.random.default_rng((seed, _STREAMING))
+        self._reservoir = Reservoir(parameters.n_sampled(n_features), n_features)
+        self._buffer = RowBuffer(max(parameters.batch_size, 3 * parameters.n_centers))
+        self._origin: Rows = np.zeros(n_features, np.float32)
 
-    def __len__(self) -> int:
-        return self._n_rows
+    @property
+    def n_rows(self) -> int:
+        """Rows of positive weight that have arrived."""
+        return self.n_taken + len(self._buffer)
 
-    def push(self, piece: WeightedRows) -> Iterator[WeightedRows]:
-        """Add rows; yields the batches they complete.
+    @property
+    def complete(self) -> bool:
+        """Whether every row is still kept."""
+        return self._reservoir.complete
 
-        Parameters
-        ----------
-        piece : WeightedRows
-            Copied as far as it is kept; rows of weight 0 are dropped.
-        """
-        counted = piece.weights > 0
-        rows, weights = piece
-        if not counted.all():
-            rows, weights = rows[counted], weights[counted]
-        while self._n_rows + len(rows) >= self.batch_size:
-            taken = self.batch_size - self._n_rows
-            head = WeightedRows(rows[:taken], weights[:taken])
-            rows, weights = rows[taken:], weights[taken:]
-            yield _join([*self._empty(), head])
-        if len(rows):
-            self._pieces.append(WeightedRows(rows.copy(), weights.copy()))
-            self._n_rows += len(rows)
+    @property
+    def long_term_msd(self) -> float:
+        """Mean squared distance of all rows to the centers that absorbed them."""
+        return self.summary.service_cost / self.total_weight if self.total_weight else 0.0
 
-    def flush(self) -> WeightedRows | None:
-        """Return what is kept as a last, shorter batch; None if nothing is."""
-        return _join(self._empty()) if self._n_rows else None
+    def push(self, data: WeightedRows) -> None:
+        """Take rows of any number; they are absorbed batch by batch."""
+        for batch in self._buffer.push(data):
+            self._take(batch)
 
-    def _empty(self) -> list[WeightedRows]:
-        pieces, self._pieces, self._n_rows = self._pieces, [], 0
-        return pieces
+    def flush(self) -> None:
+        """Absorb the rows held back."""
+        rest = self._buffer.flush()
+        if rest is not None:
+            self._take(rest)
 
+    def merge(self, other: Stream) -> None:
+        """Take what another stream has learnt, as if its rows had followed."""
+        if other.n_features != self.n_features:
+            raise UserError(f"cannot merge {other.n_features} features into {self.n_features}")
+        self.flush()
+        other.flush()
+        if not self.n_taken:
+            self._settle(other._origin.copy())
+        shift = (other._origin.astype(np.float64) - self._origin).astype(np.float32)
+        self._reservoir.absorb(
+            other._reservoir, shift, len(self.summary), log2_later=self._half_lives()
+        )
+        self._fade(other.n_taken)
+        self.summary.append(other.summary, shift)
+        self.n_taken += other.n_taken
+        self.total_weight += other.total_weight
+        self._make_room()
 
-def _join(pieces: list[WeightedRows]) -> WeightedRows:
-    if len(pieces) == 1:
-        return pieces[0]
-    rows, weights = zip(*pieces, strict=True)
-    return WeightedRows(np.concatenate(rows), np.concatenate(weights))
+    def finish(self, settings: FinishSettings) -> Finished:
+        """Make final centers; more rows may follow, and the same call gives the same centers."""
+        self.flush()
+        rng = np.random.default_rng((self._seed, _FINISHING))
+        finished = finish(self.summary.as_rows(), self._core_set(), settings, rng)
+        return finished._replace(centers=finished.centers + self._origin)
+
+    def measure(self, centers: Rows) -> tuple[float, float]:
+        """Return the mean squared distance of all rows to `centers`, and its standard error."""
+        msd, error = measure_msd(self._core_set(), centers - self._origin)
+        return msd, 0.0 if self.complete else error
+
+    def refine(self, centers: Rows, batches: Iterable[Rows]) -> Refined:
+        """Move centers to the exact means of their rows, which are read once more."""
+        moved = centers - self._origin
+        sums = np.zeros(centers.shape)
+        weights = np.zeros(len(centers))
+        inertia = 0.0
+        for batch in batches:
+            rows = batch - self._origin
+            nearest = nearest_centers(rows, moved)
+            share = accumulate(rows, nearest.labels, len(centers))
+            sums += share.sums
+            weights += share.weights
+            inertia += float(nearest.sq_distances.sum(dtype=np.float64))
+        filled = weights > 0
+        moved[filled] = sums[filled] / weights[filled, None]
+        return Refined(moved + self._origin, inertia / max(float(weights.sum()), 1.0))
+
+    def _take(self, batch: WeightedRows) -> None:
+        """One batch: let the old fade, absorb the rows, sample them, make room."""
+        if not self.n_taken:
+            self._settle(batch.rows.mean(axis=0, dtype=np.float64).astype(np.float32))
+        data = WeightedRows(batch.rows - self._origin, batch.weights)
+        self._fade(len(data.rows))
+        if len(self.summary):
+            labels, sq_distances = self.summary.absorb(data, self._rng)
+        else:
+            labels, sq_distances = self.summary.start(data, self._parameters.init, self._rng)
+        weight = float(data.weights.sum())
+        self._watch(float(sq_distances @ data.weights) / weight)
+        self.n_taken += len(data.rows)
+        self.total_weight += weight
+        self._sample(data, labels, sq_distances)
+        self._make_room()
+
+    def _settle(self, origin: Rows) -> None:
+        """Fix the origin; from now on batches have their own size."""
+        self._origin = origin
+        self._buffer.batch_size = self._parameters.batch_size
+
+    def _sample(self, data: WeightedRows, labels: Labels, sq_distances: Floats) -> None:
+        """Offer the rows to the reservoir: half by weight, half by their share of the cost."""
+        mean_cost = self.long_term_msd
+        cost_share = sq_distances / mean_cost if mean_cost > 0 else np.ones_like(sq_distances)
+        log2_weights = np.log2(data.weights) + self._half_lives()
+        log2_chances = log2_weights + np.log2(0.5 + 0.5 * cost_share.astype(np.float64))
+        self._reservoir.offer(Offer(data.rows, log2_weights, log2_chances, labels), self._rng)
+
+    def _watch(self, batch_msd: float) -> None:
+        known = self.short_term_msd if self.n_taken else batch_msd
+        self.short_term_msd = known + _SHORT_TERM * (batch_msd - known)
+
+    def _fade(self, n_rows: int) -> None:
+        """Let everything taken so far weigh less because `n_rows` follow it."""
+        if self._parameters.half_life:
+            share = 0.5 ** (n_rows / self._parameters.half_life)
+            self.summary.decay(share)
+            self.total_weight *= share
+
+    def _half_lives(self) -> float:
+        half_life = self._parameters.half_life
+        return self.n_taken / half_life if half_life else 0.0
+
+    def _make_room(self) -> None:
+        if self.summary.overfull():
+            self._reservoir.relabel(self.summary.consolidate())
+
+    def _core_set(self) -> WeightedRows:
+        """Return all rows while they are kept, else the sample, corrected by the summary."""
+        sample = self._reservoir.sample(self._half_lives())
+        if self.complete:
+            return WeightedRows(sample.rows, sample.weights)
+        return calibrate(self.summary.as_rows(), sample)

@@ -192,7 +192,7 @@ class Summary:
             price = float(np.partition(worth, -self._max_openings)[-self._max_openings])
             candidates = candidates[worth >= price][: self._max_openings]
         if not len(candidates):
-            return candidates
+            return np.empty(0, np.intp)
         far = rows[candidates]
         left = nearest.sq_distances[candidates].astype(np.float64)
         opened: list[int] = []

@@ -31,6 +31,7 @@ from onepass.training.progress import Progress
 
 _log = logging.getLogger(__name__)
 
+_REPORTED_BATCHES = frozenset(10**i for i in range(1, 12))
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 
@@ -138,8 +139,15 @@ class _Job:
     def _stream(self) -> None:
         """Make the one pass."""
         reader = self._reader(self._job.train)
-        for batch in self._pass(reader, "one pass over the data"):
+        for i, batch in enumerate(self._pass(reader, "one pass over the data"), start=1):
             self._kmeans.partial_fit(batch)
+            if i in _REPORTED_BATCHES and self._kmeans.n_centers_:
+                _log.info(
+                    "Iter %d: Short term msd %f. Long term msd %f",
+                    i,
+                    self._kmeans.short_term_msd_,
+                    self._kmeans.long_term_msd_,
+                )
         self._n_rows, self._n_bytes = reader.n_rows, reader.n_bytes
         self._clock.lap("read and summarise")
         self._report_epoch(0, reader)
@@ -155,7 +163,7 @@ class _Job:
             _log.info("No shrinking is required as extra_center_factor is 1.")
         else:
             _log.info("shrinking %d centers into %d", self._kmeans.n_centers_, self._wanted.k)
-        msds = self._kmeans.finished_.trial_msds
+        msds = self._kmeans.trial_msds_
         for i, msd in enumerate(msds):
             _log.info("local kmeans attempt #%d. Current mean square distance %f", i, msd)
         _log.info("finished shrinking process. Mean Square Distance = %f", min(msds))
@@ -272,3 +280,5 @@ def _check_content_type(channel: Channel) -> None:
             f"channel {channel.name!r}: No iterator has been registered for ContentType "
             f"{channel.content_type!r}; this version reads {RECORDIO_PROTOBUF}"
         )
+    version = media.parameters.get("version", "1.0")
+    _log.info("Loaded iterator creator %s for content type %s", media.name, (media.name, version))
