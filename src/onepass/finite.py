@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+_VALUES_AT_ONCE = 2**18
+
 
 def first_non_finite(rows: npt.NDArray[Any]) -> tuple[int, int] | None:
     """Find the first NaN or infinity.
-
-    A sum over all values is NaN or infinite when any of them is, and reads memory once; only when
-    the sum is not finite (which large finite values can also cause) are the values looked at.
 
     Parameters
     ----------
@@ -23,8 +22,11 @@ def first_non_finite(rows: npt.NDArray[Any]) -> tuple[int, int] | None:
     tuple of int or None
         Row and column, from 0; None when every value is finite.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.add.reduce(rows, axis=None)):
-            return None
-    bad = np.argwhere(~np.isfinite(rows))
-    return (int(bad[0][0]), int(bad[0][1])) if len(bad) else None
+    step = max(1, _VALUES_AT_ONCE // rows.shape[1])
+    for start in range(0, len(rows), step):
+        finite = np.isfinite(rows[start : start + step]).reshape(-1)
+        first = int(finite.argmin())  # the first False; 0 where there is none
+        if not finite[first]:
+            row, column = divmod(first, rows.shape[1])
+            return start + row, column
+    return None

@@ -1,6 +1,6 @@
 """Peak memory of training against the size of the channel: it must not grow with it.
 
-    python tests/benchmarks/memory.py [--gb 1 10] [--features 100] [--k 10] [--dir DIR] [--json FILE]
+    python tests/benchmarks/memory.py [--gb 1 10] [--features 100] [--k 10] [--json FILE]
 
 Writes a channel of RecordIO-protobuf for each size, trains on it with `onepass train` in a process
 of its own, deletes it, and prints a table of what the operating system counted for that process.
@@ -53,9 +53,8 @@ def train(base: Path) -> tuple[float, float, float]:
     started = time.perf_counter()
     arguments = [sys.executable, "-m", "onepass.cli.main", "train", "--base", str(base)]
     with (base / "log").open("wb") as log:
-        child = os.posix_spawn(
-            sys.executable, arguments, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, log.fileno(), 2)]
-        )  # fmt: skip
+        to_log = [(os.POSIX_SPAWN_DUP2, log.fileno(), 2)]
+        child = os.posix_spawn(sys.executable, arguments, os.environ, file_actions=to_log)
         _, status, usage = os.wait4(child, 0)
     if os.waitstatus_to_exitcode(status):
         sys.exit((base / "log").read_text())

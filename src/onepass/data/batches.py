@@ -9,6 +9,7 @@ import numpy as np
 
 from onepass.data.record_file import RecordFile
 from onepass.formats.arrays import Rows
+from onepass.formats.recordio import HEADER_BYTES
 from onepass.formats.records import Decoded
 
 
@@ -53,7 +54,7 @@ class BatchReader:
         PlatformError
             When a file cannot be read.
         """
-        batch = np.empty((self.batch_rows, self.n_features), np.float32)
+        batch = np.empty((min(self.batch_rows, self._most_rows()), self.n_features), np.float32)
         filled = 0
         for path in self.files:
             with RecordFile(path, self.n_features) as file:
@@ -64,6 +65,10 @@ class BatchReader:
                         filled = 0
         if filled:
             yield batch[:filled]
+
+    def _most_rows(self) -> int:
+        """Return more rows than the files can hold, so that no batch is made far too large."""
+        return sum(path.stat().st_size for path in self.files) // HEADER_BYTES + 1
 
     def _count(self, done: Decoded) -> int:
         self.n_rows += done.n_rows

@@ -13,8 +13,8 @@ import re
 import numpy as np
 
 from onepass.errors import DecodeError
+from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Rows, Vector
-from onepass.formats.finite import first_non_finite
 
 _ALLOWED = b"0123456789+-.eE, \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

@@ -15,8 +15,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
+from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Rows, Vector
-from onepass.formats.finite import first_non_finite
 
 MAX_MATRIX_VALUES = 2**28
 """How many numbers a body may unfold to: 1 GiB of float32."""

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from onepass.errors import DecodeError
+from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Rows
-from onepass.formats.finite import first_non_finite
 
 _LIST_MAGIC = 0x112
 _V1, _V2, _V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA

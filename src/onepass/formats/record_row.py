@@ -9,8 +9,8 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufError
 
 from onepass.errors import DecodeError
+from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Vector
-from onepass.formats.finite import first_non_finite
 from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor, Record
 
 FEATURES = "values"

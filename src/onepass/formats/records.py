@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
+from onepass.finite import first_non_finite
 from onepass.formats.arrays import Bytes, Rows, Vector
-from onepass.formats.finite import first_non_finite
 from onepass.formats.record_row import not_finite, read_row, row_width
 from onepass.formats.recordio import HEADER_BYTES, MAX_FRAME_BYTES, next_record
 from onepass.formats.wire import Layout, learn_layout
