@@ -47,6 +47,10 @@ class DecodeError(UserError):
         return type(self)(self.reason, where=self.where, source=source)
 
 
+class WidthError(DecodeError):
+    """A row of another number of features than expected."""
+
+
 class TooLargeError(DecodeError):
     """Well-formed so far, but beyond a stated limit of size."""
 

@@ -60,10 +60,10 @@ def test_a_record_that_is_not_there_in_whole_is_none(length):
     assert cut(frame(b"abcd")[:length]) is None
 
 
-@pytest.mark.parametrize("length", range(1, 5))
-def test_a_wrong_magic_number_is_seen_from_its_first_byte(length):
-    with pytest.raises(DecodeError, match=r"found bytes ff"):
-        cut(b"\xff\x23\xd7\xce"[:length])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_fewer_bytes_than_the_magic_number_decide_nothing(length):
+    """Else the words of a refusal would depend on how a stream is cut into pieces."""
+    assert cut(b"\xff\x23\xd7\xce"[:length]) is None
 
 
 def test_a_wrong_magic_number_is_shown_beside_the_right_one():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from google.protobuf.message import DecodeError as ProtobufError
 
-from onepass.errors import DecodeError
+from onepass.errors import DecodeError, WidthError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Vector
 from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor, Record
@@ -49,7 +49,7 @@ def read_row(payload: bytes, n_features: int) -> Vector:
     tensor = _tensor(payload)
     width = _width(tensor)
     if width != n_features:
-        raise DecodeError(f"the record has {width} features, expected {n_features}")
+        raise WidthError(f"the record has {width} features, expected {n_features}")
     with np.errstate(over="ignore", invalid="ignore"):
         values = tensor.values.astype(np.float32)
     row = values if len(values) == width and not len(tensor.keys) else _scatter(tensor, values)

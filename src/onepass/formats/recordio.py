@@ -126,12 +126,15 @@ class _Frame(NamedTuple):
 
 
 def _next_frame(data: memoryview, start: int, limit_bytes: int) -> _Frame | None:
-    if len(data) - start < HEADER_BYTES:
-        _check_magic(data[start : start + 4])
+    there = data[start : start + HEADER_BYTES]
+    if len(there) >= len(MAGIC_BYTES) and there[: len(MAGIC_BYTES)] != MAGIC_BYTES:
+        raise DecodeError(
+            f"no RecordIO record starts here: found bytes {there[: len(MAGIC_BYTES)].hex()}, "
+            f"a record starts with {MAGIC_BYTES.hex()}"
+        )
+    if len(there) < HEADER_BYTES:
         return None
-    magic, word = _HEADER.unpack_from(data, start)
-    if magic != MAGIC:
-        _check_magic(data[start : start + 4])
+    word = int.from_bytes(there[len(MAGIC_BYTES) :], "little")
     kind, length = word >> 29, word & MAX_FRAME_BYTES
     if kind > FrameKind.LAST:
         raise DecodeError(f"frame kind {kind} does not exist; kinds are 0 to 3")
@@ -145,15 +148,6 @@ def _next_frame(data: memoryview, start: int, limit_bytes: int) -> _Frame | None
     # Padding that is missing at the very end of a file takes nothing from the record.
     end = min(begin + length + (-length % 4), len(data))
     return _Frame(kind, data[begin : begin + length], end)
-
-
-def _check_magic(found: memoryview) -> None:
-    """Refuse bytes that cannot begin a frame, even when fewer than a header are there."""
-    if bytes(found) != MAGIC_BYTES[: len(found)]:
-        raise DecodeError(
-            f"no RecordIO record starts here: found bytes {bytes(found).hex()}, "
-            f"a record starts with {MAGIC_BYTES.hex()}"
-        )
 
 
 def _join_parts(data: memoryview, first: _Frame, limit_bytes: int) -> RawRecord | None:

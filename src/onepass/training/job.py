@@ -20,7 +20,7 @@ from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
 from onepass.data.batches import BatchReader
 from onepass.data.channels import list_files
-from onepass.errors import UserError
+from onepass.errors import UserError, WidthError
 from onepass.formats.arrays import Rows
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.sagemaker.hyperparameters import Hyperparameters
@@ -93,7 +93,14 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
     PlatformError
         For what the surroundings do.
     """
-    return _Job(job, paths, progress).run()
+    for channel in (job.train, job.test):
+        if channel is not None:
+            _log_content_type(channel)
+    try:
+        return _Job(job, paths, progress).run()
+    except WidthError as error:
+        wanted = job.hyperparameters.feature_dim
+        raise UserError(f"feature_dim={wanted} does not fit the data: {error}") from error
 
 
 class _Job:
@@ -280,5 +287,9 @@ def _check_content_type(channel: Channel) -> None:
             f"channel {channel.name!r}: No iterator has been registered for ContentType "
             f"{channel.content_type!r}; this version reads {RECORDIO_PROTOBUF}"
         )
+
+
+def _log_content_type(channel: Channel) -> None:
+    media = MediaType.parse(channel.content_type)
     version = media.parameters.get("version", "1.0")
     _log.info("Loaded iterator creator %s for content type %s", media.name, (media.name, version))

@@ -1,0 +1,98 @@
+"""The image as SageMaker and `docker run` use it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+import numpy as np
+import pytest
+
+import onepass
+from onepass.formats.record_writer import write_rows
+
+pytestmark = pytest.mark.image
+
+RECORDIO = "application/x-recordio-protobuf"
+LOCKED = ("--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "ALL")  # noqa: S108
+USERS = [pytest.param((), id="root"), pytest.param(("--user", "12345:0"), id="12345")]
+
+
+def distances_to_centers(rows, centers):
+    """The definition, in float64."""
+    gaps = rows[:, None, :].astype(np.float64) - centers[None, :, :]
+    return np.sqrt((gaps**2).sum(axis=2))
+
+
+def assert_predictions(answer, rows, centers):
+    predictions = json.loads(answer)["predictions"]
+    labels = np.array([p["closest_cluster"] for p in predictions])
+    answered = [p["distance_to_cluster"] for p in predictions]
+    expected = distances_to_centers(rows, centers)
+    # Two centers may be equally far to float32's last digit: either is a right answer.
+    chosen = expected[np.arange(len(rows)), labels.astype(int)]
+    np.testing.assert_allclose(chosen, expected.min(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(answered, chosen, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def trained(image, opt_ml):
+    done = image.train(opt_ml)
+    assert done.returncode == 0, done.stderr.decode()
+    return opt_ml
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("lock", [pytest.param((), id="open"), pytest.param(LOCKED, id="locked")])
+def test_trains_and_serves_real_data(image, opt_ml, rows, user, lock):
+    done = image.train(opt_ml, *user, *lock)
+    assert done.returncode == 0, done.stderr.decode()
+    assert not (opt_ml.base / "output" / "failure").exists()
+    centers = onepass.load_model(opt_ml.model).centers
+    assert centers.shape == (8, rows.shape[1])
+    with image.serving(opt_ml, *user, *lock) as server:
+        kind = {"Content_Type": RECORDIO, "Accept": "application/json"}
+        status, answer = server.ask("POST", "/invocations", write_rows(rows), **kind)
+        assert status == 200, answer
+        assert_predictions(answer, rows, centers)
+
+
+def test_without_an_argument_trains(image, opt_ml):
+    done = image.train(opt_ml, command=())
+    assert done.returncode == 0, done.stderr.decode()
+    assert (opt_ml.model / "model_algo-1").is_file()
+
+
+def test_train_is_a_command_on_the_path(image, opt_ml):
+    done = image.train(opt_ml, "--entrypoint", "train", command=())
+    assert done.returncode == 0, done.stderr.decode()
+    assert (opt_ml.model / "model_algo-1").is_file()
+
+
+def test_serves_on_the_published_port(image, trained, rows):
+    with image.serving(trained, "--publish", "127.0.0.1::8080") as server:
+        host, port = server._inspect(
+            '{{with index .NetworkSettings.Ports "8080/tcp" 0}}{{.HostIp}} {{.HostPort}}{{end}}'
+        ).split()
+        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        connection.request("GET", "/ping")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        body = "\n".join(",".join(map(repr, row)) for row in rows[:5].tolist())
+        connection.request("POST", "/invocations", body, {"Content-Type": "text/csv"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert_predictions(answer.read(), rows[:5], onepass.load_model(trained.model).centers)
+        connection.close()
+
+
+def test_serves_on_the_port_the_platform_gives(image, trained):
+    with image.serving(trained, "--env", "SAGEMAKER_BIND_TO_PORT=8123", port=8123) as server:
+        assert server.ask("GET", "/ping")[0] == 200
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_sigterm_ends_serving_with_exit_code_0(image, trained, user):
+    with image.serving(trained, *user, *LOCKED) as server:
+        assert server.stop() < 10
+        assert server.exit_code == 0, server.log

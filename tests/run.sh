@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Everything a change must pass: format, lint, types, the image, the tests. Arguments go to pytest:
+#
+#   tests/run.sh -k recordio
+#
+# Made once and kept in the checkout: .venv (this package and its tools) and .oracles (MXNet and the
+# SageMaker SDK, which tests compare with). Read from the environment, all optional:
+#
+#   ONEPASS_TEST_DATA   a folder of real data sets
+#   ONEPASS_BASE_IMAGE  what the image is built on, when the Dockerfile's default cannot be had
+#   ONEPASS_IMAGE       the tag to give the image (onepass:test)
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+say() { printf '\n== %s (%ds)\n' "$*" "$SECONDS"; }
+
+failed=()
+step() {
+    say "$*"
+    "$@" || failed+=("$*")
+}
+
+# make_oracle PACKAGE REQUIREMENT...: an environment of its own, as its versions would break ours.
+make_oracle() {
+    local name=$1 home=$ONEPASS_ORACLES/$1
+    shift
+    [ "$(cat "$home/ready" 2>/dev/null)" = "$*" ] && return
+    rm -rf "$home"
+    mkdir -p "$home"
+    if { python3 -m venv "$home" && "$home/bin/pip" install --quiet "$@" &&
+        "$home/bin/python" -W ignore -c "import $name"; } >"$home.log" 2>&1; then
+        echo "$*" >"$home/ready"
+    else
+        echo "Cannot install and import $*, so the tests against $name are skipped:"
+        tail -n 3 "$home.log"
+        rm -rf "$home"
+    fi
+}
+
+build_image() {
+    local base=()
+    [ -n "${ONEPASS_BASE_IMAGE:-}" ] && base=(--build-arg "BASE_IMAGE=$ONEPASS_BASE_IMAGE")
+    if docker build --network=host "${base[@]}" --tag "$ONEPASS_IMAGE" . >.cache/image.log 2>&1; then
+        docker image inspect --format '{{.Id}} {{.Size}} bytes' "$ONEPASS_IMAGE"
+    else
+        tail -n 30 .cache/image.log
+        unset ONEPASS_IMAGE
+        return 1
+    fi
+}
+
+mkdir -p .cache
+export ONEPASS_ORACLES=$PWD/.oracles
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
+make_oracle mxnet 'mxnet==1.9.1' 'numpy<1.24' &
+make_oracle sagemaker 'sagemaker<3' scipy &
+
+say "installing this package and its tools into .venv"
+[ -x .venv/bin/python ] || python3 -m venv .venv || exit 1
+.venv/bin/python -m pip install --quiet --editable '.[dev]' || exit 1
+PATH=$PWD/.venv/bin:$PATH
+
+step ruff format --check .
+step ruff check .
+step mypy
+
+if docker info >/dev/null 2>&1; then
+    export ONEPASS_IMAGE=${ONEPASS_IMAGE:-onepass:test}
+    step build_image
+else
+    say "no Docker daemon answers, so the tests of the image are skipped"
+    unset ONEPASS_IMAGE
+fi
+
+say "waiting for the oracles"
+wait
+
+step pytest --doctest-modules src/onepass tests "$@"
+
+# pytest's closing line stays the last one of a run that passed.
+[ ${#failed[@]} -eq 0 ] && exit
+echo
+printf 'FAILED: %s\n' "${failed[@]}"
+exit 1
