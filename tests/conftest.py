@@ -1,8 +1,11 @@
 """What several rooms of tests share."""
 
+import csv
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -20,3 +23,43 @@ def oracle_python():
         return python
 
     return find
+
+
+@pytest.fixture(scope="session")
+def test_data():
+    """Name the folder of real data sets, or skip with the reason."""
+    folder = os.environ.get("ONEPASS_TEST_DATA", "")
+    if not folder:
+        pytest.skip("ONEPASS_TEST_DATA names no folder of real data sets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def sagemaker_models(test_data):
+    """Two models that Amazon SageMaker made of the ACS table, with what it answered."""
+    return json.loads((test_data / "sagemaker_models.json").read_text())["models"]
+
+
+@pytest.fixture(scope="session")
+def acs_rows(test_data, sagemaker_models):
+    """The ACS table as the two models were trained on it: 3,218 rows of 7 components."""
+    with (test_data / "acs2015_county.csv").open(newline="", encoding="utf-8") as file:
+        _, *lines = csv.reader(file)
+    table = np.array([line[3:] for line in lines if all(line)], np.float64)
+    table -= table.min(axis=0)
+    table /= table.max(axis=0)
+    table -= table.mean(axis=0)
+    axes = np.linalg.svd(table, full_matrices=False)[2][:7]
+    return _with_the_models_signs(table @ axes.T, sagemaker_models[0]).astype(np.float32)
+
+
+def _with_the_models_signs(components, model):
+    """Turn each component the way that gives the clusters the sizes that were printed."""
+    centers = np.array(model["centers"])
+    for signs in np.ndindex(*[2] * components.shape[1]):
+        turned = components * (1 - 2 * np.array(signs))
+        gaps = turned[:, None, :] - centers
+        counts = np.bincount((gaps**2).sum(axis=2).argmin(axis=1), minlength=len(centers))
+        if counts.tolist() == model["counts"]:
+            return turned
+    raise AssertionError("no signs give the printed sizes")

@@ -215,6 +215,12 @@ def test_values_that_are_not_finite_are_named():
         KMeans(2).partial_fit(X)
 
 
+def test_rows_too_far_apart_for_float32_are_refused():
+    X = np.random.default_rng(0).normal(0, 1e25, (600, 2))
+    with pytest.raises(UserError, match="squared distances overflow float32; scale the features"):
+        KMeans(2).fit(X)
+
+
 def test_another_width_is_refused():
     with pytest.raises(UserError, match="X has 3 features, expected 2"):
         KMeans(2).fit(np.ones((5, 2)) * np.arange(5)[:, None]).predict(np.ones((1, 3)))

@@ -12,6 +12,11 @@ from onepass.artifact.files import write_atomically
 from onepass.errors import DecodeError, TooLargeError
 
 MAX_MEMBERS = 10_000
+_MAX_PADDING_BYTES = 2**24
+"""After the last member stand zeros up to the size of a tape's block, 10 KiB by default."""
+
+_BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
+"""What a broken archive makes `tarfile` raise; the last two where a header holds absurd numbers."""
 
 
 def pack(directory: Path, archive: Path) -> None:
@@ -62,20 +67,17 @@ def read_member(archive: Path, name: str, *, limit_bytes: int) -> bytes:
         When the archive is broken or the file is not in it; other files are passed over.
     """
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            found = _find(tar, name)
-            if found.size > limit_bytes:
-                raise TooLargeError(
-                    f"{name} has {found.size} bytes; at most {limit_bytes} are read"
-                )
+        with gzip.open(archive) as zipped, tarfile.open(fileobj=zipped, mode="r:") as tar:
+            found = _find(tar, name, limit_bytes)
             file = tar.extractfile(found)
             data = file.read(found.size) if file else b""
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            _read_to_the_end(zipped)
+    except DecodeError as error:
+        raise error.within(str(archive)) from error
+    except _BROKEN as error:
         raise DecodeError(
             f"this is no readable .tar.gz archive: {error}", source=str(archive)
         ) from error
-    except DecodeError as error:
-        raise error.within(str(archive)) from error
     if len(data) != found.size:
         raise DecodeError(f"the archive ends inside {name}", source=str(archive))
     return data
@@ -89,7 +91,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
         tar.addfile(member, file)
 
 
-def _find(tar: tarfile.TarFile, name: str) -> tarfile.TarInfo:
+def _find(tar: tarfile.TarFile, name: str, limit_bytes: int) -> tarfile.TarInfo:
     found: list[tarfile.TarInfo] = []
     seen: list[str] = []
     for member in tar:
@@ -98,7 +100,18 @@ def _find(tar: tarfile.TarFile, name: str) -> tarfile.TarInfo:
             raise TooLargeError(f"the archive has more than {MAX_MEMBERS} members")
         if member.name.removeprefix("./") == name:
             found.append(member)
-    if len(found) != 1 or not found[0].isreg():
+            if member.size > limit_bytes:
+                raise TooLargeError(f"{name} has {member.size} bytes, more than {limit_bytes}")
+    if len(found) != 1 or not found[0].isreg() or found[0].issparse():
         what = f"{len(found)} members of that name" if len(found) > 1 else f"holds: {seen[:5]}"
         raise DecodeError(f"a regular file {name} is expected at the root of the archive; {what}")
     return found[0]
+
+
+def _read_to_the_end(zipped: gzip.GzipFile) -> None:
+    """Read what follows the members: only at its very end does gzip compare the checksum."""
+    n_bytes = 0
+    while piece := zipped.read(2**16):
+        n_bytes += len(piece)
+        if n_bytes > _MAX_PADDING_BYTES:
+            raise TooLargeError("too many bytes follow the end of the archive")

@@ -63,9 +63,9 @@ def load_model(path: Path | str) -> KMeansModel:
         Saying what was found when there is no model, or why it cannot be read.
     """
     path = Path(path)
-    if path.is_dir():
-        path = _find_in(path)
     try:
+        if path.is_dir():
+            path = _find_in(path)
         if path.name.endswith((".tar.gz", ".tgz")):
             return KMeansModel(
                 _decode(read_member(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES), path)

@@ -152,12 +152,13 @@ class Stream:
             self._settle(batch.rows.mean(axis=0, dtype=np.float64).astype(np.float32))
         data = WeightedRows(batch.rows - self._origin, batch.weights)
         self._fade(len(data.rows))
-        if len(self.summary):
-            labels, sq_distances = self.summary.absorb(data, self._rng)
-        else:
-            labels, sq_distances = self.summary.start(data, self._parameters.init, self._rng)
-        weight = float(data.weights.sum())
-        self._watch(float(sq_distances @ data.weights) / weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # `_watch` refuses what comes of it
+            if len(self.summary):
+                labels, sq_distances = self.summary.absorb(data, self._rng)
+            else:
+                labels, sq_distances = self.summary.start(data, self._parameters.init, self._rng)
+            weight = float(data.weights.sum())
+            self._watch(float(sq_distances @ data.weights) / weight)
         self.n_taken += len(data.rows)
         self.total_weight += weight
         self._sample(data, labels, sq_distances)
@@ -177,6 +178,10 @@ class Stream:
         self._reservoir.offer(Offer(data.rows, log2_weights, log2_chances, labels), self._rng)
 
     def _watch(self, batch_msd: float) -> None:
+        if not np.isfinite(batch_msd):
+            raise UserError(
+                "the rows are too far apart: squared distances overflow float32; scale the features"
+            )
         known = self.short_term_msd if self.n_taken else batch_msd
         self.short_term_msd = known + _SHORT_TERM * (batch_msd - known)
 

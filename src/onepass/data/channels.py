@@ -17,7 +17,7 @@ def list_files(directory: Path, channel: str) -> list[Path]:
     Parameters
     ----------
     directory : Path
-        The channel's directory; sub-directories are read too.
+        The channel's directory; sub-directories are read too, and so is what links lead to.
     channel : str
         Its name, for messages.
 
@@ -35,8 +35,15 @@ def list_files(directory: Path, channel: str) -> list[Path]:
     if not directory.is_dir():
         raise UserError(f"channel {channel!r}: there is no directory {directory}")
     files: list[Path] = []
-    for parent, directories, names in os.walk(directory, onerror=_refuse):
-        directories[:] = [name for name in directories if not name.startswith(_HIDDEN)]
+    entered: set[str] = set()
+    for parent, directories, names in os.walk(directory, onerror=_refuse, followlinks=True):
+        entered.add(os.path.realpath(parent))
+        directories[:] = [
+            name
+            for name in directories
+            if not name.startswith(_HIDDEN)
+            and os.path.realpath(Path(parent, name)) not in entered  # a link back to where it is
+        ]
         files += [Path(parent, name) for name in names if not name.startswith(_HIDDEN)]
     files = sorted(
         (path for path in files if path.is_file()),

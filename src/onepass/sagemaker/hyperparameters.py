@@ -27,6 +27,7 @@ from onepass.sagemaker.values import (
 _IGNORED_PREFIX = "sagemaker_"
 """Generic clients add names of this prefix for themselves."""
 
+_ANY_COUNT = whole(0, 10**18 - 1)
 _INIT = choice("random", "kmeans++", aliases={"k-means++": "kmeans++"})
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -86,7 +87,7 @@ class Hyperparameters:
         tunable="4 to 10",
     )
     half_life_time_size: int = _declare(
-        whole(0), "Rows until a row counts half as much as a new one; 0: nothing fades.", "0"
+        _ANY_COUNT, "Rows until a row counts half as much as a new one; 0: nothing fades.", "0"
     )
     init_method: Literal["random", "kmeans++"] = _declare(
         _INIT,
@@ -110,7 +111,7 @@ class Hyperparameters:
         whole(1), "Rows between two moves of the centers.", "5000", tunable="3000 to 15000"
     )
     seed: int = _declare(
-        whole(0),
+        _ANY_COUNT,
         "Seed of all random choices (an addition of Onepass): the same seed and the same data give "
         "the same model.",
         "0",
@@ -185,7 +186,7 @@ def parse_hyperparameters(given: Mapping[str, object]) -> Hyperparameters:
             continue
         try:
             values[attribute] = declared.kind.parse(written)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             problems.append(
                 f"{declared.name}={given.get(declared.name)!r} is not accepted: "
                 f"{declared.name} must be {declared.kind.accepted}"

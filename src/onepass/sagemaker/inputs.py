@@ -87,7 +87,7 @@ def read_job_input(paths: Paths) -> JobInput:
 def _channel(paths: Paths, name: str, described: Any) -> Channel:
     if not isinstance(described, dict):
         raise UserError(f"{paths.input_data_config}: channel {name!r} must be an object")
-    mode = described.get("TrainingInputMode", "File")
+    mode = described.get("TrainingInputMode") or "File"
     if mode not in _READ_MODES:
         raise UserError(
             f"channel {name!r}: TrainingInputMode={mode!r} is not read by this version; "
@@ -123,7 +123,7 @@ def _read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error}") from error
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold a JSON object, found {type(content).__name__}")

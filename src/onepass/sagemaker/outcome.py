@@ -48,10 +48,10 @@ def describe_failure(error: BaseException) -> Failure:
     if isinstance(error, UserError):
         return Failure(USER_ERROR, f"ClientError: {error}")
     if isinstance(error, KeyboardInterrupt):
-        return Failure(STOPPED, "AlgorithmError: interrupted before a model was ready")
+        return Failure(STOPPED, "AlgorithmError: interrupted before the job was done")
     if isinstance(error, StoppedError):
         return Failure(STOPPED, f"AlgorithmError: {error}")
-    if isinstance(error, PlatformError):
+    if isinstance(error, (PlatformError, OSError)):
         return Failure(PLATFORM_ERROR, f"AlgorithmError: {error}")
     if isinstance(error, MemoryError):
         return Failure(PLATFORM_ERROR, "AlgorithmError: out of memory; use a larger instance")
@@ -69,7 +69,7 @@ def write_failure(paths: Paths, reason: str) -> None:
     """
     paths.output.mkdir(parents=True, exist_ok=True)
     if not paths.failure.exists():
-        paths.failure.write_text(reason, encoding="utf-8")
+        paths.failure.write_text(reason, encoding="utf-8", errors="backslashreplace")
 
 
 def forget_failure(paths: Paths) -> None:

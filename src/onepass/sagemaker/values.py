@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+LARGEST = 2**31 - 1
+"""The largest whole number, where nothing else is said: sizes beyond it are slips of the pen."""
+
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -49,15 +52,15 @@ def plain_text(value: object) -> str:
     return text
 
 
-def whole(minimum: int) -> Kind:
-    """Accept whole numbers from `minimum`."""
+def whole(minimum: int, maximum: int = LARGEST) -> Kind:
+    """Accept whole numbers between two others, both included."""
 
     def parse(text: str) -> int:
-        if not _WHOLE.fullmatch(text) or int(text) < minimum:
+        if not _WHOLE.fullmatch(text) or not minimum <= int(text) <= maximum:
             raise ValueError(text)
         return int(text)
 
-    return Kind(f"a whole number from {minimum}", parse)
+    return Kind(f"a whole number from {minimum} to {maximum}", parse)
 
 
 def real(minimum: float, maximum: float) -> Kind:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from werkzeug.datastructures import MIMEAccept
+import re
+from typing import NamedTuple
 
 from onepass.formats.media import CODECS, MediaType
 from onepass.serving.problems import HttpError
+
+_QUALITY = re.compile(r"0?\.[0-9]*|[01](\.[0-9]*)?", re.ASCII)
+_ANY = ("*/*", "*")  # the second is what Java's own client sends
+
+
+class _Range(NamedTuple):
+    """One element of an Accept header, such as ``text/*;q=0.5``."""
+
+    name: str
+    quality: float
 
 
 def content_type(header: str | None) -> MediaType:
@@ -21,33 +32,51 @@ def content_type(header: str | None) -> MediaType:
     return media
 
 
-def answer_type(accept: MIMEAccept, default: str) -> str:
+def answer_type(accept: str | None, default: str) -> str:
     """Return the media type to answer in; 406 when none that the client accepts is written here.
 
     Parameters
     ----------
-    accept : werkzeug.datastructures.MIMEAccept
-        What the client accepts, best first.
+    accept : str or None
+        The Accept header.
     default : str
         Where the client does not care.
+
+    Examples
+    --------
+    >>> answer_type("text/*;q=0.5, application/jsonlines", "application/json")
+    'application/jsonlines'
     """
-    if not accept:
+    ranges = [_parse(element) for element in (accept or "").split(",") if element.strip()]
+    if not ranges:
         return default
-    for value, quality in accept:
-        chosen = _match(MediaType.parse(value).name, default) if quality > 0 else None
-        if chosen:
-            return chosen
-    raise HttpError(
-        406,
-        "not_acceptable",
-        f"Accept {accept.to_header()!r} is not supported; supported are {', '.join(CODECS)}",
-    )
+    ours = (default, *(name for name in CODECS if name != default))
+    best = max(ours, key=lambda name: _preference(name, ranges))  # the first of equals
+    if _preference(best, ranges)[0] <= 0:
+        raise HttpError(
+            406,
+            "not_acceptable",
+            f"Accept {accept!r} is not supported; supported are {', '.join(CODECS)}",
+        )
+    return best
 
 
-def _match(wanted: str, default: str) -> str | None:
-    if wanted in CODECS:
-        return wanted
-    if not wanted.endswith("/*"):
-        return None
-    family = "" if wanted == "*/*" else wanted[:-1]
-    return next((name for name in (default, *CODECS) if name.startswith(family)), None)
+def _parse(element: str) -> _Range:
+    media = MediaType.parse(element)
+    quality = media.parameters.get("q", "1")
+    readable = _QUALITY.fullmatch(quality) and quality != "."
+    return _Range(media.name, min(1.0, float(quality)) if readable else 1.0)
+
+
+def _preference(name: str, ranges: list[_Range]) -> tuple[float, int, int]:
+    """Rank a type: its quality in the range that names it most closely, how closely, how early."""
+    family = f"{name.partition('/')[0]}/*"
+    for closeness, spellings in ((2, (name,)), (1, (family,)), (0, _ANY)):
+        ranks = [
+            (range_.quality, closeness, -i)
+            for i, range_ in enumerate(ranges)
+            if range_.name in spellings
+        ]
+        if ranks:
+            return max(ranks)
+    return 0.0, 0, 0

@@ -7,7 +7,7 @@ import re
 import uuid
 
 from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from onepass.errors import OnepassError, TooLargeError, UserError
 
@@ -61,11 +61,15 @@ def request_id() -> str:
 def register(app: Flask) -> None:
     """Answer every error of `app` as a problem."""
 
-    def answer(error: Exception) -> tuple[Response, int]:
+    def answer(error: Exception) -> Response:
         problem = to_problem(error)
         if problem.status >= 500:
             _log.error("request %s failed", request_id(), exc_info=error)
         body = {"code": problem.code, "message": str(problem), "request_id": request_id()}
-        return jsonify(error=body), problem.status
+        response = jsonify(error=body)
+        response.status_code = problem.status
+        if isinstance(error, MethodNotAllowed):
+            response.allow.update(error.valid_methods or ())
+        return response
 
     app.register_error_handler(Exception, answer)

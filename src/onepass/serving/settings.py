@@ -24,12 +24,15 @@ class ServingSettings:
     default_accept : str
         The media type of answers where the client does not care.
     log_level : str
+    silence_s : int
+        How long a client may send nothing in the middle of a request.
     """
 
     port: int = DEFAULT_PORT
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_MB * 2**20
     default_accept: str = JSON
     log_level: str = "info"
+    silence_s: int = 15
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str], port: int | None) -> ServingSettings:

@@ -1,0 +1,111 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+
+import pytest
+
+from onepass.artifact.files import write_atomically
+from onepass.errors import PlatformError
+
+
+def test_a_file_is_written_whole_and_readable_for_others(tmp_path):
+    path = tmp_path / "model"
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_missing_directories_are_made(tmp_path):
+    write_atomically(tmp_path / "a/b/model", lambda file: file.write(b"new"))
+    assert (tmp_path / "a/b/model").read_bytes() == b"new"
+
+
+def test_an_older_file_is_replaced(tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(b"a longer old one")
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+
+    def write(file):
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+
+    write_atomically(path, write)
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt()])
+def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path, error):
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+
+    def fail(file):
+        file.write(b"half")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_the_system_names_the_file_and_the_reason(tmp_path):
+    path = tmp_path / "model"
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(PlatformError, match=f"cannot write {path}: No space left on device"):
+        write_atomically(path, fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    path = tmp_path / "file/model"
+    with pytest.raises(PlatformError, match=f"cannot write {path}: "):
+        write_atomically(path, lambda file: file.write(b"new"))
+
+
+def test_a_directory_in_the_place_of_the_file_is_refused_and_kept(tmp_path):
+    path = tmp_path / "model"
+    (path / "inner").mkdir(parents=True)
+    with pytest.raises(PlatformError, match=f"cannot write {path}: "):
+        write_atomically(path, lambda file: file.write(b"new"))
+    assert [child.name for child in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(small_disk):
+    path = small_disk / "model"
+    path.write_bytes(b"old")
+    with pytest.raises(PlatformError, match=f"cannot write {path}: No space left on device"):
+        write_atomically(path, lambda file: file.write(bytes(2**20)))
+    assert path.read_bytes() == b"old"
+    assert list(small_disk.iterdir()) == [path]

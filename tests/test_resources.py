@@ -1,0 +1,95 @@
+"""Processors and memory, as fake control groups of both versions limit them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from onepass.resources import available_cpus, memory_limit_bytes
+
+ALLOWED = len(os.sched_getaffinity(0))
+PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def version_1(root, quota, period):
+    (root / "cpu").mkdir()
+    (root / "cpu/cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (root / "cpu/cpu.cfs_period_us").write_text(f"{period}\n")
+
+
+def test_without_control_groups_the_affinity_counts(tmp_path):
+    assert available_cpus(tmp_path) == ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [
+        ("max 100000", ALLOWED),
+        ("50000 100000", 1),
+        ("100000 100000", 1),
+        ("150000 100000", min(2, ALLOWED)),
+        ("6400000 100000", min(64, ALLOWED)),
+        ("1000 100000", 1),
+        ("100000 0", ALLOWED),
+        ("", ALLOWED),
+        ("garbage", ALLOWED),
+    ],
+)
+def test_a_quota_of_version_2_is_rounded_up(tmp_path, text, cpus):
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert available_cpus(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "cpus"),
+    [
+        (-1, 100000, ALLOWED),
+        (50000, 100000, 1),
+        (150000, 100000, min(2, ALLOWED)),
+        (0, 0, ALLOWED),
+    ],
+)
+def test_a_quota_of_version_1_is_rounded_up(tmp_path, quota, period, cpus):
+    version_1(tmp_path, quota, period)
+    assert available_cpus(tmp_path) == cpus
+
+
+def test_a_process_bound_to_one_processor_has_one(tmp_path):
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert available_cpus(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_without_a_limit_the_memory_is_the_machines(tmp_path):
+    assert memory_limit_bytes(tmp_path) == PHYSICAL
+
+
+def test_version_2_says_max_for_no_limit(tmp_path):
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_limit_bytes(tmp_path) == PHYSICAL
+
+
+def test_a_limit_of_version_2_counts(tmp_path):
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert memory_limit_bytes(tmp_path) == 2**20
+
+
+def test_a_limit_of_version_1_counts(tmp_path):
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("2097152\n")
+    assert memory_limit_bytes(tmp_path) == 2**21
+
+
+def test_version_1_writes_no_limit_as_a_number_beyond_the_machine(tmp_path):
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert memory_limit_bytes(tmp_path) == PHYSICAL
+
+
+def test_the_real_machine_gives_sensible_numbers():
+    assert 1 <= available_cpus() <= ALLOWED
+    assert 0 < memory_limit_bytes() <= PHYSICAL

@@ -1,0 +1,366 @@
+"""The real command ``onepass train`` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onepass.artifact.model_file import load_model
+from onepass.formats.record_writer import write_rows
+from onepass.sagemaker.metrics import METRIC_DEFINITIONS
+
+TIMESTAMP = r"\[\d\d/\d\d/\d{4} \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) \d+\] "
+PATIENCE_S = 30
+
+
+def run_at_a_terminal(opt_ml, **environment):
+    """Run the command with a terminal for its output; return its exit code and what it showed."""
+    ours, its = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name != "TRAINING_JOB_NAME"}
+    process = subprocess.Popen(
+        opt_ml.command, stdout=its, stderr=its, env={**variables, "TERM": "xterm", **environment}
+    )
+    os.close(its)
+    shown = b""
+    try:
+        while select.select([ours], [], [], PATIENCE_S)[0]:
+            piece = os.read(ours, 65536)
+            shown += piece
+    except OSError:
+        pass  # how Linux reports that the other end was closed
+    finally:
+        os.close(ours)
+    return process.wait(PATIENCE_S), shown.decode()
+
+
+def nothing_was_made(opt_ml):
+    return not opt_ml.model_file.exists() and not opt_ml.archive.exists()
+
+
+def test_a_job_exits_with_0_and_leaves_a_model_and_no_failure(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3", force_dense="True")
+    opt_ml.put(blobs)
+    done = opt_ml.run()
+    assert done.returncode == 0, done.stderr
+    assert load_model(opt_ml.archive).centers.shape == (3, 3)
+    assert opt_ml.failure is None
+    assert done.stdout == ""
+
+
+def test_every_log_line_has_the_originals_form(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3", eval_metrics='["msd","ssd"]')
+    opt_ml.put(blobs)
+    opt_ml.put(blobs, "test")
+    lines = opt_ml.run().stderr.splitlines()
+    after_metrics = [i + 1 for i, line in enumerate(lines) if line.startswith("#metrics {")]
+    assert len(after_metrics) == 2
+    assert [lines[i] for i in after_metrics] == ["", ""]
+    others = [line for line in lines if line and not line.startswith("#metrics {")]
+    assert [line for line in others if not re.match(TIMESTAMP, line)] == []
+    for definition in METRIC_DEFINITIONS:
+        values = [found[1] for line in lines if (found := re.search(definition["Regex"], line))]
+        assert len(values) == 1, definition
+        assert float(values[0]) > 0
+
+
+def test_the_same_job_twice_gives_the_same_bytes_even_with_other_threads(opt_ml, blobs):
+    opt_ml.configure(k="5", feature_dim="3", mini_batch_size="100")
+    opt_ml.put(blobs)
+    made = []
+    for n_threads in ("1", "2"):
+        assert opt_ml.run(OPENBLAS_NUM_THREADS=n_threads).returncode == 0
+        made.append((opt_ml.model_file.read_bytes(), opt_ml.archive.read_bytes()))
+    assert made[0] == made[1]
+
+
+def test_the_level_of_the_log_is_a_hyperparameter(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3", _log_level="error")
+    opt_ml.put(blobs)
+    done = opt_ml.run()
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_a_failure_of_an_earlier_run_is_removed(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.put(blobs)
+    opt_ml.failure_file.parent.mkdir()
+    opt_ml.failure_file.write_text("ClientError: an old one")
+    assert opt_ml.run().returncode == 0
+    assert opt_ml.failure is None
+
+
+def test_a_failure_of_an_earlier_run_gives_way_to_a_new_one(opt_ml):
+    opt_ml.configure(k="3")
+    opt_ml.failure_file.parent.mkdir()
+    opt_ml.failure_file.write_text("ClientError: an old one")
+    assert opt_ml.run().returncode == 2
+    assert "'feature_dim'" in opt_ml.failure
+
+
+def test_people_at_a_terminal_see_a_bar_and_a_summary(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.put(blobs)
+    code, shown = run_at_a_terminal(opt_ml)
+    assert code == 0
+    assert "one pass over the data" in shown
+    assert "100%" in shown
+    assert "rows/s" in shown
+    assert "3 clusters of 600 rows x 3 features" in shown
+    assert re.search(r"train msd +0\.\d+", shown)
+    assert str(opt_ml.archive) in shown
+    assert "#quality_metric" not in shown
+
+
+def test_a_training_job_at_a_terminal_writes_a_log_and_no_bar(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.put(blobs)
+    code, shown = run_at_a_terminal(opt_ml, TRAINING_JOB_NAME="kmeans-2026-01-01")
+    assert code == 0
+    assert "#quality_metric: host=algo-1, train msd <loss>=" in shown
+    assert "rows/s" not in shown
+    assert "\x1b" not in shown
+    assert re.sub(r"\r\n", "", shown).count("\r") == 0
+
+
+def test_people_at_a_terminal_see_why_a_job_fails(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="4")
+    opt_ml.put(blobs)
+    code, shown = run_at_a_terminal(opt_ml)
+    assert code == 2
+    assert "the record has 3 features, expected 4" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.fixture
+def long_job(opt_ml):
+    """A job in the middle of its pass: a file of 64 MiB that is read again and again."""
+    opt_ml.configure(k="50", feature_dim="8", mini_batch_size="1000")
+    rows = np.random.default_rng(0).normal(size=(1_000_000, 8)).astype(np.float32)
+    first = opt_ml.put(rows, name="matrix_00.pbr")
+    for i in range(1, 40):
+        os.link(first, first.with_name(f"matrix_{i:02}.pbr"))
+    process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait(PATIENCE_S)
+    process.stderr.close()
+
+
+def wait_until_it_reads(process):
+    """Wait until the process has read more than its own code, some 100 MB."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        n_bytes = int(Path(f"/proc/{process.pid}/io").read_text().split()[1])
+        if n_bytes > 100e6:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the job has not begun to read")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
+def test_sigterm_ends_a_job_with_143_a_reason_and_no_model(opt_ml, long_job, signals):
+    wait_until_it_reads(long_job)
+    stopped = time.monotonic()
+    for number in signals:
+        long_job.send_signal(number)
+    _, log = long_job.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - stopped < 10
+    assert long_job.returncode == 143
+    assert opt_ml.failure == "AlgorithmError: stopped by SIGTERM before the job was done"
+    assert log.splitlines()[-1].endswith(opt_ml.failure)
+    assert "Traceback" not in log
+    assert nothing_was_made(opt_ml)
+
+
+def test_sigint_ends_a_job_with_a_reason_and_no_model(opt_ml, long_job):
+    wait_until_it_reads(long_job)
+    long_job.send_signal(signal.SIGINT)
+    _, log = long_job.communicate(timeout=PATIENCE_S)
+    assert long_job.returncode == 143
+    assert opt_ml.failure.startswith("AlgorithmError: interrupted")
+    assert "Traceback" not in log
+    assert nothing_was_made(opt_ml)
+
+
+def missing_k(job, rows):
+    job.configure(feature_dim="3")
+    job.put(rows)
+    return "No value(s) were specified for 'k'"
+
+
+def unknown_name(job, rows):
+    job.configure(k="3", feature_dim="3", mini_batch_siz="10")
+    job.put(rows)
+    return "('mini_batch_siz' was unexpected); did you mean 'mini_batch_size'?"
+
+
+def width_off_by_one(job, rows):
+    job.configure(k="3", feature_dim="4")
+    path = job.put(rows)
+    return f"{path}, record 0 at byte 0: the record has 3 features, expected 4"
+
+
+def truncated_file(job, rows):
+    job.configure(k="3", feature_dim="3")
+    path = job.put(write_rows(rows)[:-1])
+    return f"{path}, record 599 at byte 21564: the data ends inside this record"
+
+
+def not_a_number(job, rows):
+    job.configure(k="3", feature_dim="3")
+    broken = rows.copy()
+    broken[123, 2] = np.nan
+    path = job.put(broken)
+    return f"{path}, record 123 at byte 4428: feature 2 is NaN or infinite"
+
+
+def empty_channel(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows, name="_hidden")
+    return "channel 'train' has no data: there is no file in it"
+
+
+def missing_channel(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows, channel="training")
+    return "the channel 'train' is required; the job has: training"
+
+
+def more_clusters_than_rows(job, rows):
+    job.configure(k="601", feature_dim="3")
+    job.put(rows)
+    return "channel 'train' has 600 rows, fewer than k=601 clusters"
+
+
+def pipe_mode(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows)
+    job.write_config("inputdataconfig", {"train": {"TrainingInputMode": "Pipe"}})
+    return "channel 'train': TrainingInputMode='Pipe' is not read"
+
+
+def csv_content(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows)
+    job.write_config("inputdataconfig", {"train": {"ContentType": "text/csv;label_size=0"}})
+    return (
+        "channel 'train': No iterator has been registered for ContentType 'text/csv;label_size=0'"
+    )
+
+
+def csv_data(job, rows):
+    del rows
+    job.configure(k="3", feature_dim="3")
+    path = job.put(b"1,2,3\n4,5,6\n")
+    return f"{path}, record 0 at byte 0: no RecordIO record starts here"
+
+
+def broken_json(job, rows):
+    job.write_config("hyperparameters", '{"k": "3"')
+    job.put(rows)
+    return "hyperparameters.json is not valid JSON"
+
+
+def two_hosts(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows)
+    job.write_config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
+    return "the job has 2 hosts"
+
+
+def other_width_of_test_data(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows)
+    path = job.put(rows[:, :2], "test")
+    return f"{path}, record 0 at byte 0: the record has 2 features, expected 3"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        missing_k,
+        unknown_name,
+        width_off_by_one,
+        truncated_file,
+        not_a_number,
+        empty_channel,
+        missing_channel,
+        more_clusters_than_rows,
+        pipe_mode,
+        csv_content,
+        csv_data,
+        broken_json,
+        two_hosts,
+        other_width_of_test_data,
+    ],
+)
+def test_what_the_user_can_mend_is_refused_with_2_and_a_reason(opt_ml, blobs, make):
+    reason = make(opt_ml, blobs)
+    done = opt_ml.run()
+    assert done.returncode == 2
+    assert opt_ml.failure.startswith("ClientError: ")
+    assert reason in opt_ml.failure
+    assert done.stderr.splitlines()[-1].endswith(opt_ml.failure)
+    assert "Traceback" not in done.stderr
+    assert nothing_was_made(opt_ml)
+
+
+def test_the_failure_file_has_no_more_than_the_platform_shows(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3", **{f"unknown_{i:03}": "1" for i in range(100)})
+    opt_ml.put(blobs)
+    done = opt_ml.run()
+    assert done.returncode == 2
+    assert len(opt_ml.failure) == 1024
+    assert "unknown_099" not in opt_ml.failure
+    assert "unknown_099" in done.stderr
+
+
+def test_a_job_without_anything_says_what_is_missing(opt_ml):
+    assert opt_ml.run().returncode == 2
+    assert "hyperparameters.json is missing" in opt_ml.failure
+
+
+def test_a_model_that_cannot_be_written_is_an_error_of_the_platform(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.put(blobs)
+    (opt_ml.base / "model").write_text("a file in the place of the directory")
+    done = opt_ml.run()
+    assert done.returncode == 3
+    assert opt_ml.failure.startswith(f"AlgorithmError: cannot write {opt_ml.model_file}: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_where_no_failure_file_can_be_written_the_log_says_why_and_the_code_stays(opt_ml, blobs):
+    opt_ml.configure(k="0", feature_dim="3")
+    opt_ml.put(blobs)
+    (opt_ml.base / "output").write_text("a file in the place of the directory")
+    done = opt_ml.run()
+    assert done.returncode in (2, 3)
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_whose_name_is_no_text_can_be_named_in_the_failure(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="4")
+    opt_ml.put(blobs, name=os.fsdecode(b"\xff.pbr"))
+    assert opt_ml.run().returncode == 2
+    assert "\\udcff.pbr, record 0 at byte 0" in opt_ml.failure
+
+
+def test_the_base_may_be_relative(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.put(blobs)
+    command = [*opt_ml.command[:-1], opt_ml.base.name]
+    done = subprocess.run(command, cwd=opt_ml.base.parent, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert opt_ml.archive.exists()
