@@ -93,6 +93,72 @@ def test_merged_shards_are_as_good_as_many_passes_over_all(shards):
     assert exact_msd(X, merged.cluster_centers_) <= 1.01 * reference.inertia_ / len(X)
 
 
+def test_shards_merge_as_the_stream_they_are_parts_of_with_a_half_life():
+    """What came first fades by the rows that follow, in whichever shard these were."""
+    rng = np.random.default_rng(0)
+    old = rng.normal(0, 1, (20_000, 2)).astype(np.float32)
+    new = rng.normal(10, 1, (20_000, 2)).astype(np.float32)
+    settings = {"half_life": 10_000, "reservoir_bytes": 2**17}
+    whole = KMeans(1, **settings).partial_fit(old).partial_fit(new).finalize()
+    merged = KMeans(1, **settings).partial_fit(old)
+    merged.merge(KMeans(1, random_state=1, **settings).partial_fit(new)).finalize()
+    # A row weighs 2^(-age/h): the older half of four half-lives weighs a fifth of all.
+    for kmeans in (whole, merged):
+        assert kmeans.cluster_centers_.mean() == pytest.approx(8, abs=0.05)
+        assert kmeans._stream._reservoir.sample(4.0).weights.sum() == pytest.approx(
+            kmeans._stream.total_weight, rel=0.05
+        )
+    assert merged.inertia_ == pytest.approx(whole.inertia_, rel=0.02)
+    with pytest.raises(UserError, match="cannot merge half_life=5 into 10000"):
+        merged.merge(KMeans(1, half_life=5).partial_fit(new))
+
+
+def test_shards_of_one_seed_do_not_sample_alike():
+    X = mixture(60_000, 3, 5)
+    shards = [KMeans(5).partial_fit(x) for x in (X[:30_000], X[30_000:])]
+    first, second = (shard._stream._reservoir._keys[:1000] for shard in shards)
+    assert len(np.intersect1d(first, second)) == 0
+
+
+def test_a_half_life_shorter_than_a_batch_leaves_the_last_rows():
+    rng = np.random.default_rng(0)
+    kmeans = KMeans(2, half_life=1)
+    for mean in (0, 50, 100):
+        kmeans.partial_fit(rng.normal(mean, 1, (10_000, 2)).astype(np.float32))
+    kmeans.finalize()
+    assert (np.abs(kmeans.cluster_centers_ - 100) < 3).all()
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-30, 1e30])
+def test_the_scale_of_weights_does_not_matter(scale):
+    X = mixture(12_000, 3, 4)
+    plain = KMeans(4).fit(X)
+    scaled = KMeans(4).fit(X, sample_weight=np.full(len(X), scale))
+    assert exact_msd(X, scaled.cluster_centers_) <= 1.001 * exact_msd(X, plain.cluster_centers_)
+
+
+@pytest.mark.parametrize("order", ["first", "last"])
+def test_far_rows_do_not_blur_near_ones_wherever_they_come(order):
+    """Eight clusters of spread 0.02 near the origin, beside rows at a hundred thousand."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(0, 1, (8, 4))
+    near = (means[rng.integers(0, 8, 50_000)] + rng.normal(0, 0.02, (50_000, 4))).astype("f4")
+    far = rng.normal(1e5, 0.02, (5000, 4)).astype(np.float32)
+    X = np.concatenate([far, near] if order == "first" else [near, far])
+    kmeans = KMeans(9).partial_fit(X).finalize()
+    assert exact_msd(near, kmeans.cluster_centers_) == pytest.approx(4 * 0.02**2, rel=0.02)
+
+
+@pytest.mark.parametrize("d", [2, 20])
+def test_the_estimate_does_not_shrink_with_the_sample(d):
+    """A mean over the sample that the centers were fitted to would be up to 2 % too small."""
+    X = np.random.default_rng(1).normal(size=(100_000, d)).astype(np.float32)
+    kmeans = KMeans(8).partial_fit(X).finalize()
+    exact = kmeans.to_model().inertia(X) / len(X)
+    assert kmeans.msd_ == pytest.approx(exact, rel=5e-3)
+    assert 1e-5 * exact < kmeans.msd_error_ < 1e-2 * exact
+
+
 def test_merging_what_has_seen_nothing_changes_nothing():
     X = mixture(2000, 3, 5)
     alone = KMeans(5).partial_fit(X).finalize().cluster_centers_
@@ -132,6 +198,12 @@ def test_a_further_epoch_is_an_exact_step_of_lloyd():
     expected = np.stack([X[labels == j].mean(axis=0, dtype=np.float64) for j in range(10)])
     np.testing.assert_allclose(kmeans.cluster_centers_, expected, atol=1e-4)
     assert exact_msd(X, kmeans.cluster_centers_) <= msd
+
+
+def test_a_further_epoch_refuses_what_the_first_does():
+    kmeans = KMeans(2).fit(mixture(100, 3, 2))
+    with pytest.raises(UserError, match=r"X\[0, 1\] is NaN"):
+        kmeans.refine([[[1.0, np.nan, 2.0]]])
 
 
 def test_weights_are_repetition():

@@ -97,11 +97,55 @@ def test_openings_are_those_of_rows_coming_one_by_one():
     assert sorted(labels[expected].tolist()) == list(range(before, before + len(expected)))
 
 
+def test_centers_merged_over_several_rounds_are_followed_to_the_end():
+    """Sixteen centers become three: more than the third that one round may unite."""
+    summary = Summary(4, 1)
+    rows = np.array([[20 * (i % 3) + i / 100] for i in range(16)], np.float32)
+    weights = np.arange(1.0, 17.0)
+    summary._append(rows, weights, rows * weights[:, None], np.zeros(16))
+    mapping = summary.consolidate()
+    assert len(summary) == 3
+    for i in range(16):
+        assert abs(summary.centers[mapping[i], 0] - 20 * (i % 3)) < 1
+    expected = np.bincount(mapping, weights, 3)
+    np.testing.assert_allclose(summary.weights, expected)
+    mean = np.bincount(mapping, weights * rows[:, 0], 3) / expected
+    scatter = np.bincount(mapping, weights * (rows[:, 0] - mean[mapping]) ** 2, 3)
+    np.testing.assert_allclose(summary.scatter, scatter, rtol=1e-4)
+
+
+def test_scatter_is_that_of_the_rows_about_their_means():
+    rows = stream(3000)
+    summary = Summary(40, 5)
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([
+        summary.start(weighted(rows[:1000]), "random", rng).labels,
+        summary.absorb(weighted(rows[1000:2000]), rng).labels,
+        summary.absorb(weighted(rows[2000:]), rng).labels,
+    ])  # fmt: skip
+    for j in range(len(summary)):
+        own = rows[labels == j].astype(np.float64)
+        expected = ((own - own.mean(axis=0)) ** 2).sum()
+        assert summary.scatter[j] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_a_new_region_opens_as_many_centers_as_it_needs_at_once():
+    """Far from all that is known, one opening must not be taken for eight."""
+    rng = np.random.default_rng(0)
+    far = rng.normal(1e5, 0.02, (5000, 4)).astype(np.float32)
+    means = rng.normal(0, 1, (8, 4))
+    near = (means[rng.integers(0, 8, 5000)] + rng.normal(0, 0.02, (5000, 4))).astype(np.float32)
+    summary = Summary(500, 4)
+    summary.start(weighted(far), "k-means++", rng)
+    sq_distances = summary.absorb(weighted(near), rng).sq_distances
+    assert sq_distances.mean() < 0.01
+
+
 def test_merging_says_where_centers_went():
     summary = Summary(3, 1)
     rows = np.array([[0], [20], [1], [23]], np.float32)
     weights = np.array([1.0, 2.0, 3.0, 1.0])
-    summary._append(rows, weights, rows * weights[:, None])
+    summary._append(rows, weights, rows * weights[:, None], np.zeros(len(rows)))
     assert summary.overfull()
     mapping = summary.consolidate()
     assert mapping[0] == mapping[2] != mapping[1] == mapping[3]
@@ -114,7 +158,7 @@ def test_the_cheapest_pair_by_wards_cost_is_merged_first():
     summary = Summary(4, 1)
     rows = np.array([[0], [1], [10], [12], [100]], np.float32)
     weights = np.array([1.0, 1.0, 9.0, 9.0, 5.0])
-    summary._append(rows, weights, rows * weights[:, None])
+    summary._append(rows, weights, rows * weights[:, None], np.zeros(len(rows)))
     into = summary._cheapest_unions(1)
     assert into[0] == into[1]
     assert into[2:].tolist() == [2, 3, 4]

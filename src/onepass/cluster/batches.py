@@ -26,8 +26,11 @@ def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
     UserError
         Naming the shape, or the row and column of the first value that is not finite.
     """
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(X, np.float32)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            rows = np.ascontiguousarray(X, np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"X must be a dense matrix of numbers: {error}") from error
     if rows.ndim != 2 or not rows.shape[1]:
         raise UserError(f"X must be a matrix of samples by features, got shape {rows.shape}")
     if n_features is not None and rows.shape[1] != n_features:

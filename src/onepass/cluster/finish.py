@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers
 from onepass.cluster.lloyd import Clustering, lloyd
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers
+from onepass.cluster.summary import Summary
 
 _REFINED = 3
 _FINER = 0.1
@@ -29,6 +30,20 @@ class FinishSettings(NamedTuple):
     n_trials: int
     max_iter: int
     tol: float
+
+
+class Msd(NamedTuple):
+    """A mean squared distance.
+
+    Attributes
+    ----------
+    value : float
+    error : float
+        Its standard error; 0 when it is exact.
+    """
+
+    value: float
+    error: float
 
 
 class Finished(NamedTuple):
@@ -84,29 +99,62 @@ def calibrate(summary: WeightedRows, sample: Sample) -> WeightedRows:
     Returns
     -------
     WeightedRows
+        A copy.
     """
-    sums, weights = accumulate(sample.rows, sample.strata, len(summary.rows), sample.weights)
-    seen = weights > 0
+    weights = _scaled_weights(summary.weights, sample)
+    sums, received = accumulate(sample.rows, sample.strata, len(summary.rows), weights)
+    seen = received > 0
     shift = np.zeros_like(summary.rows)
-    shift[seen] = summary.rows[seen] - sums[seen] / weights[seen, None]
-    scale = np.divide(summary.weights, weights, out=np.zeros_like(weights), where=seen)
-    return WeightedRows(
-        np.concatenate([sample.rows + shift[sample.strata], summary.rows[~seen]]),
-        np.concatenate([sample.weights * scale[sample.strata], summary.weights[~seen]]),
-    )
+    shift[seen] = summary.rows[seen] - sums[seen] / received[seen, None]
+    n = len(sample.rows)
+    rows = np.empty((n + int((~seen).sum()), sample.rows.shape[1]), np.float32)
+    np.take(shift, sample.strata, axis=0, out=rows[:n])
+    rows[:n] += sample.rows
+    rows[n:] = summary.rows[~seen]
+    return WeightedRows(rows, np.concatenate([weights, summary.weights[~seen]]))
 
 
-def measure_msd(data: WeightedRows, centers: Rows) -> tuple[float, float]:
-    """Return the mean squared distance to the closest center, and its standard error.
-
-    The mean is weighted. The error is that of a ratio estimator if the rows are a sample; it has
-    no meaning if they are all there is.
-    """
+def measure_rows(data: WeightedRows, centers: Rows) -> Msd:
+    """Measure the rows themselves."""
     sq_distances = nearest_centers(data.rows, centers).sq_distances.astype(np.float64)
-    total = data.weights.sum()
-    msd = float(data.weights @ sq_distances / total)
-    error = float(np.linalg.norm(data.weights * (sq_distances - msd)) / total)
-    return msd, error
+    return Msd(float(data.weights @ sq_distances / data.weights.sum()), 0.0)
+
+
+def estimate_msd(summary: Summary, sample: Sample, centers: Rows) -> Msd:
+    """Estimate the mean squared distance of all rows to their closest center.
+
+    If every row went to the center that is closest to its stratum's mean, the sum would be known
+    exactly: the scatter of each stratum and the distance of its mean. Only what rows gain by going
+    to a closer center than their stratum's is estimated from the sample. So the estimate does not
+    shrink with the sample that the centers were fitted to, as a mean over that sample would.
+
+    Parameters
+    ----------
+    summary : Summary
+    sample : Sample
+    centers : ndarray of shape (n_clusters, n_features), float32
+
+    Returns
+    -------
+    Msd
+    """
+    of_strata = nearest_centers(summary.centers, centers)
+    known = float(summary.scatter.sum() + of_strata.sq_distances @ summary.weights)
+    own = centers[of_strata.labels[sample.strata]]
+    own -= sample.rows
+    gain = np.einsum("ij,ij->i", own, own, dtype=np.float64)
+    gain -= nearest_centers(sample.rows, centers).sq_distances
+    gain *= _scaled_weights(summary.weights, sample)
+    total = float(summary.weights.sum())
+    return Msd((known - float(gain.sum())) / total, float(np.linalg.norm(gain)) / total)
+
+
+def _scaled_weights(of_strata: Doubles, sample: Sample) -> Doubles:
+    """Scale the sample's weights so that each stratum's add up to what it weighs."""
+    received = np.bincount(sample.strata, sample.weights, len(of_strata))
+    scale = np.divide(of_strata, received, out=np.zeros_like(received), where=received > 0)
+    weights: Doubles = sample.weights * scale[sample.strata]
+    return weights
 
 
 def _trial(data: WeightedRows, settings: FinishSettings, rng: np.random.Generator) -> Clustering:

@@ -55,7 +55,7 @@ class KMeans:
         the data itself.
     random_state : int or None
         Seed. The same seed and the same rows in the same order give the same centers, in whatever
-        pieces the rows arrive; None draws a new seed for each fit.
+        pieces the rows arrive before `finalize`; None draws a new seed for each fit.
 
     Attributes
     ----------
@@ -79,10 +79,9 @@ class KMeans:
 
     Notes
     -----
-    Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features and
-    m rows in the sample: ``15 K (d + 1) + 1.25 m (4 d + 28) + 4 max(batch_size, 3 K) (2 d + 4)``,
-    and about the sample once more while finishing. Time: one search among at most 1.125 K centers a
-    row, 2 K d operations each.
+    Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features,
+    m rows in the sample and b = max(batch_size, 3 K): at most about ``25 K d + 2.5 m (4 d + 40) +
+    12 b d + 16 MiB``. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
 
     Examples
     --------
@@ -151,6 +150,9 @@ class KMeans:
         del y
         rows = check_rows(X)
         self._stream = None
+        for name in ("cluster_centers_", "labels_"):
+            if hasattr(self, name):
+                delattr(self, name)
         self.partial_fit(rows, sample_weight=sample_weight).finalize()
         self.labels_ = self.predict(rows)
         return self
@@ -178,8 +180,8 @@ class KMeans:
         Parameters
         ----------
         other : KMeans
-            Of the same number of features; the rows it still held back as an incomplete batch are
-            counted, otherwise it is not changed. One that has seen nothing changes nothing.
+            Of the same number of features and half-life. Its last batch ends here, complete or
+            not, as does this one's. One that has seen nothing changes nothing.
 
         Returns
         -------
@@ -191,7 +193,9 @@ class KMeans:
         return self
 
     def finalize(self) -> KMeans:
-        """Make the final centers of all rows taken so far. More rows may follow.
+        """Make the final centers of all rows taken so far.
+
+        More rows may follow, in a new batch: the last one ends here, complete or not.
 
         Returns
         -------
@@ -226,8 +230,8 @@ class KMeans:
 
         Parameters
         ----------
-        batches : iterable of ndarray of shape (n, n_features), float32
-            All rows once more.
+        batches : iterable of array-like of shape (n, n_features)
+            All rows once more; each counts once, however it was weighted before.
 
         Returns
         -------
@@ -314,6 +318,8 @@ class KMeans:
         """Make `centers` the result, and measure them."""
         self.cluster_centers_ = centers
         self.msd_, self.msd_error_ = stream.measure(centers)
+        if hasattr(self, "labels_"):
+            del self.labels_
         self.inertia_ = self.msd_ * stream.total_weight
         return self
 

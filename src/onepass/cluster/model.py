@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows
+from onepass.cluster.batches import check_rows
 from onepass.cluster.kernels.cpu import Nearest, nearest_centers
 from onepass.errors import UserError
 
@@ -108,18 +109,12 @@ class KMeansModel:
         return self.assign(X).labels
 
     def _check(self, X: npt.ArrayLike) -> Rows:
-        rows = np.ascontiguousarray(X, np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.n_features:
-            raise UserError(
-                f"X has shape {rows.shape}; this model takes rows of {self.n_features} features"
-            )
-        return rows
+        return check_rows(X, self.n_features)
 
     def _blocks(self, rows: Rows) -> Iterator[tuple[slice, Nearest]]:
-        """Search block by block, near the origin, where differences keep their digits."""
+        """Search block by block, from one origin: no row's answer depends on the rows beside it."""
         origin = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centers = self.centers - origin
         step = max(1, _BLOCK_VALUES // self.n_features)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            yield part, nearest_centers(rows[part] - origin, centers)
+            yield part, nearest_centers(rows[part], self.centers, origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import secrets
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -16,6 +17,7 @@ AUTO_TRIALS = 10
 _SUMMARY_CENTERS = 500
 _SAMPLE_PER_CLUSTER = 1024
 _SMALLEST_SAMPLE = 20_000
+_TRUTH: tuple[type, ...] = (bool,)  # of which Python makes integers
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class Parameters:
         for name in ("center_factor", "n_init"):
             value = getattr(self, name)
             _require(
-                value == "auto" or _is_count(value), self, name, "'auto' or a whole number from 1"
+                _is_auto(value) or _is_count(value), self, name, "'auto' or a whole number from 1"
             )
         for name in ("init", "local_init"):
-            accepted = getattr(self, name) in ("random", "k-means++")
+            value = getattr(self, name)
+            accepted = isinstance(value, str) and value in ("random", "k-means++")
             _require(accepted, self, name, "'random' or 'k-means++'")
         _require(_is_number(self.half_life), self, "half_life", "a number from 0")
         _require(_is_number(self.tol) and self.tol <= 1, self, "tol", "a number from 0 to 1")
@@ -82,7 +85,7 @@ def check_seed(random_state: Any) -> int:
     """Return the seed, a new one for None."""
     if random_state is None:
         return secrets.randbits(63)
-    if isinstance(random_state, bool) or not hasattr(random_state, "__index__") or random_state < 0:
+    if not _is_whole(random_state) or random_state < 0:
         raise UserError(
             f"random_state={random_state!r}: random_state must be None or a whole number from 0"
         )
@@ -90,11 +93,19 @@ def check_seed(random_state: Any) -> int:
 
 
 def _is_count(value: Any) -> bool:
-    return not isinstance(value, bool) and hasattr(value, "__index__") and value >= 1
+    return _is_whole(value) and int(value) >= 1
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, _TRUTH)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+    return isinstance(value, numbers.Real) and math.isfinite(value) and float(value) >= 0
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 def _require(accepted: bool, parameters: Parameters, name: str, what: str) -> None:

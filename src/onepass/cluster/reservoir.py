@@ -105,17 +105,13 @@ class Reservoir:
         keys = np.log2(1.0 - rng.random(len(offered.rows))) - offered.log2_chances
         self._insert(offered, keys)
 
-    def absorb(
-        self, other: Reservoir, shift: Rows, first_stratum: int, *, log2_later: float
-    ) -> None:
+    def absorb(self, other: Reservoir, first_stratum: int, *, log2_later: float) -> None:
         """Take over the rows of another reservoir.
 
         Parameters
         ----------
         other : Reservoir
             Not changed.
-        shift : ndarray of shape (n_features,), float32
-            Added to its rows.
         first_stratum : int
             Added to its strata.
         log2_later : float
@@ -125,7 +121,7 @@ class Reservoir:
         self._log2_threshold = min(self._log2_threshold, threshold)
         held = slice(0, other._size)
         offered = Offer(
-            other._rows[held] + shift,
+            other._rows[held],
             other._log2_weights[held] + log2_later,
             other._log2_chances[held] + log2_later,
             other._strata[held] + np.int32(first_stratum),

@@ -54,7 +54,8 @@ def choose_centers(
 def _kmeans_plusplus(
     data: WeightedRows, n_clusters: int, rng: np.random.Generator, n_candidates: int
 ) -> Rows:
-    rows, weights = data
+    weights = data.weights
+    rows = data.rows - data.rows.mean(axis=0)  # products lose digits far from the origin
     norms = np.einsum("ij,ij->i", rows, rows)
     chosen = np.empty(n_clusters, np.intp)
     chosen[0] = _draw(weights, 1, rng)[0]
@@ -67,9 +68,10 @@ def _kmeans_plusplus(
             chosen[i:] = rng.choice(others, n_clusters - i, replace=False)
             break
         closer = np.minimum(_sq_distances(rows, norms, candidates), sq_distances)
-        best = int((closer @ weights).argmin())
-        chosen[i], sq_distances = candidates[best], closer[best]
-    return rows[chosen]
+        chosen[i] = candidates[int((closer @ weights).argmin())]
+        gap = rows - rows[chosen[i]]  # exactly: beside far rows, products do not tell close ones
+        sq_distances = np.minimum(np.einsum("ij,ij->i", gap, gap), sq_distances)
+    return data.rows[chosen]
 
 
 def _sq_distances(rows: Rows, norms: Floats, chosen: np.typing.NDArray[np.intp]) -> Floats:

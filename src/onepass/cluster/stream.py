@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
-from onepass.cluster.batches import RowBuffer
-from onepass.cluster.finish import Finished, FinishSettings, calibrate, finish, measure_msd
+from onepass.cluster.batches import RowBuffer, check_rows
+from onepass.cluster.finish import (
+    Finished,
+    FinishSettings,
+    Msd,
+    calibrate,
+    estimate_msd,
+    finish,
+    measure_rows,
+)
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.reservoir import Offer, Reservoir
@@ -17,7 +26,7 @@ from onepass.cluster.summary import Summary
 from onepass.errors import UserError
 
 _SHORT_TERM = 0.1
-_STREAMING, _FINISHING = 0, 1
+_FINISHING = 1
 
 
 class Refined(NamedTuple):
@@ -56,8 +65,8 @@ class Stream:
 
     Notes
     -----
-    Rows are kept relative to the mean of the first batch: far from the origin, products of
-    float32 numbers lose the digits that tell rows apart.
+    The random choices depend on the seed and on the first batch, so that shards of one stream that
+    were given the same seed do not sample alike.
     """
 
     def __init__(self, parameters: Parameters, n_features: int, seed: int) -> None:
@@ -68,10 +77,9 @@ class Stream:
         self.summary = Summary(parameters.n_centers, n_features)
         self._parameters = parameters
         self._seed = seed
-        self._rng = np.random.default_rng((seed, _STREAMING))
+        self._rng = np.random.default_rng(seed)
         self._reservoir = Reservoir(parameters.n_sampled(n_features), n_features)
         self._buffer = RowBuffer(max(parameters.batch_size, 3 * parameters.n_centers))
-        self._origin: Rows = np.zeros(n_features, np.float32)
 
     @property
     def n_rows(self) -> int:
@@ -101,19 +109,16 @@ class Stream:
 
     def merge(self, other: Stream) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
-        if other.n_features != self.n_features:
-            raise UserError(f"cannot merge {other.n_features} features into {self.n_features}")
+        self._check_mergeable(other)
         self.flush()
         other.flush()
-        if not self.n_taken:
-            self._settle(other._origin.copy())
-        shift = (other._origin.astype(np.float64) - self._origin).astype(np.float32)
-        self._reservoir.absorb(
-            other._reservoir, shift, len(self.summary), log2_later=self._half_lives()
-        )
+        self._buffer.batch_size = self._parameters.batch_size
+        first_stratum, n_both = len(self.summary), self.n_taken + other.n_taken
+        self._reservoir.absorb(other._reservoir, first_stratum, log2_later=self._half_lives())
         self._fade(other.n_taken)
-        self.summary.append(other.summary, shift)
-        self.n_taken += other.n_taken
+        self.summary.append(other.summary)
+        self.short_term_msd += (other.short_term_msd - self.short_term_msd) * other.n_taken / n_both
+        self.n_taken = n_both
         self.total_weight += other.total_weight
         self._make_room()
 
@@ -121,36 +126,38 @@ class Stream:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
         self.flush()
         rng = np.random.default_rng((self._seed, _FINISHING))
-        finished = finish(self.summary.as_rows(), self._core_set(), settings, rng)
-        return finished._replace(centers=finished.centers + self._origin)
+        return finish(self.summary.as_rows(), self._core_set(), settings, rng)
 
-    def measure(self, centers: Rows) -> tuple[float, float]:
-        """Return the mean squared distance of all rows to `centers`, and its standard error."""
-        msd, error = measure_msd(self._core_set(), centers - self._origin)
-        return msd, 0.0 if self.complete else error
+    def measure(self, centers: Rows) -> Msd:
+        """Measure how far all rows are from their closest of `centers`."""
+        sample = self._reservoir.sample(self._half_lives())
+        if self.complete:
+            return measure_rows(WeightedRows(sample.rows, sample.weights), centers)
+        return estimate_msd(self.summary, sample, centers)
 
     def refine(self, centers: Rows, batches: Iterable[Rows]) -> Refined:
         """Move centers to the exact means of their rows, which are read once more."""
-        moved = centers - self._origin
+        moved = centers.copy()
         sums = np.zeros(centers.shape)
         weights = np.zeros(len(centers))
         inertia = 0.0
         for batch in batches:
-            rows = batch - self._origin
-            nearest = nearest_centers(rows, moved)
+            rows = check_rows(batch, self.n_features)
+            nearest = nearest_centers(rows, centers)
             share = accumulate(rows, nearest.labels, len(centers))
             sums += share.sums
             weights += share.weights
             inertia += float(nearest.sq_distances.sum(dtype=np.float64))
         filled = weights > 0
         moved[filled] = sums[filled] / weights[filled, None]
-        return Refined(moved + self._origin, inertia / max(float(weights.sum()), 1.0))
+        return Refined(moved, inertia / max(float(weights.sum()), 1.0))
 
     def _take(self, batch: WeightedRows) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""
+        data = WeightedRows(np.ascontiguousarray(batch.rows), batch.weights)
         if not self.n_taken:
-            self._settle(batch.rows.mean(axis=0, dtype=np.float64).astype(np.float32))
-        data = WeightedRows(batch.rows - self._origin, batch.weights)
+            self._rng = np.random.default_rng((self._seed, zlib.crc32(data.rows.data)))
+            self._buffer.batch_size = self._parameters.batch_size
         self._fade(len(data.rows))
         with np.errstate(over="ignore", invalid="ignore"):  # `_watch` refuses what comes of it
             if len(self.summary):
@@ -164,10 +171,12 @@ class Stream:
         self._sample(data, labels, sq_distances)
         self._make_room()
 
-    def _settle(self, origin: Rows) -> None:
-        """Fix the origin; from now on batches have their own size."""
-        self._origin = origin
-        self._buffer.batch_size = self._parameters.batch_size
+    def _check_mergeable(self, other: Stream) -> None:
+        if other.n_features != self.n_features:
+            raise UserError(f"cannot merge {other.n_features} features into {self.n_features}")
+        half_lives = other._parameters.half_life, self._parameters.half_life
+        if half_lives[0] != half_lives[1]:
+            raise UserError(f"cannot merge half_life={half_lives[0]} into {half_lives[1]}")
 
     def _sample(self, data: WeightedRows, labels: Labels, sq_distances: Floats) -> None:
         """Offer the rows to the reservoir: half by weight, half by their share of the cost."""

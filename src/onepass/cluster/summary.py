@@ -20,13 +20,14 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Labels, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import Nearest, accumulate, nearest_centers
+from onepass.cluster.openings import choose_openings
 from onepass.cluster.seeding import Seeding, choose_centers
 
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
 _OPENINGS_SHARE = 1 / 8
-_NOISE = 1e-9
-"""Squared distances below this share of a row's own squared norm are rounding, not distance."""
+_LEAST_WEIGHT = 1e-150
+_WARD_ROWS = 512
 
 
 class Absorbed(NamedTuple):
@@ -58,13 +59,15 @@ class Summary:
     centers : ndarray of shape (n_centers, n_features), float32
         The mean of the rows each has absorbed.
     weights : ndarray of shape (n_centers,), float64
+    scatter : ndarray of shape (n_centers,), float64
+        Sum of weighted squared distances of the rows each has absorbed to their mean.
     service_cost : float
         Sum of weighted squared distances between rows and the centers that absorbed them.
 
     Notes
     -----
-    Memory: about ``1.25 * capacity * (12 * n_features + 8)`` bytes, and 4 bytes for each pair of a
-    block of 1,024 centers with all others while centers are merged.
+    Memory: about ``1.25 * capacity * (12 * n_features + 16)`` bytes, and 16 bytes for each pair of
+    a block of 512 centers with all others while centers are merged.
     """
 
     def __init__(self, capacity: int, n_features: int) -> None:
@@ -73,6 +76,7 @@ class Summary:
         self._max_openings = max(16, int(capacity * _OPENINGS_SHARE))
         self.centers: Rows = np.empty((0, n_features), np.float32)
         self.weights: Doubles = np.empty(0)
+        self.scatter: Doubles = np.empty(0)
         self._sums: Doubles = np.empty((0, n_features))
 
     def __len__(self) -> int:
@@ -94,7 +98,7 @@ class Summary:
         else:
             centers = choose_centers(data, n_starting, seeding, rng, n_candidates=1)
             nearest = nearest_centers(rows, centers)
-        self._append(centers, np.zeros(len(centers)), np.zeros(centers.shape))
+        self._append_empty(centers)
         self._move(data, nearest)
         return self._drop_empty(Absorbed(*nearest))
 
@@ -109,35 +113,31 @@ class Summary:
             One number is drawn for each row.
         """
         nearest = nearest_centers(data.rows, self.centers)
-        opened = self._choose_openings(data, nearest, rng)
-        if len(opened):
-            nearest = self._open(data.rows, nearest, opened)
+        coins = 1.0 - rng.random(len(data.rows))
+        price = self.service_cost / self.capacity
+        room = self._max_openings
+        while room:
+            openings = choose_openings(data, nearest.sq_distances, coins, price, room)
+            if len(openings.rows):
+                nearest = self._open(data.rows, nearest, openings.rows)
+            room = room - len(openings.rows) if openings.flooded else 0
         self._move(data, nearest)
         return Absorbed(*nearest)
 
     def decay(self, factor: float) -> None:
         """Let everything absorbed so far weigh less."""
-        self.weights *= factor
-        self._sums *= factor
+        self.weights = np.maximum(self.weights * factor, _LEAST_WEIGHT)
+        self._sums = self.centers * self.weights[:, None]
+        self.scatter *= factor
         self.service_cost *= factor
 
     def overfull(self) -> bool:
         """Whether there are more centers than are to be kept."""
         return len(self) > self.capacity
 
-    def append(self, other: Summary, shift: Rows) -> None:
-        """Take over the centers of another summary.
-
-        Parameters
-        ----------
-        other : Summary
-            Not changed.
-        shift : ndarray of shape (n_features,), float32
-            Added to its centers.
-        """
-        self._append(
-            other.centers + shift, other.weights, other._sums + other.weights[:, None] * shift
-        )
+    def append(self, other: Summary) -> None:
+        """Take over the centers of another summary, which is not changed."""
+        self._append(other.centers, other.weights, other._sums, other.scatter)
         self.service_cost += other.service_cost
 
     def consolidate(self) -> Labels:
@@ -162,67 +162,46 @@ class Summary:
             place = np.empty(len(self), np.int32)
             place[kept] = np.arange(len(kept))
             step = place[merged_into]
-            grown = np.unique(merged_into[merged_into != np.arange(len(self))])
             gone = np.flatnonzero(merged_into != np.arange(len(self)))
-            np.add.at(self._sums, merged_into[gone], self._sums[gone])
-            np.add.at(self.weights, merged_into[gone], self.weights[gone])
-            self.centers[grown] = self._sums[grown] / self.weights[grown, None]
+            into = merged_into[gone]  # no two the same: centers are united in pairs
+            gap = self.centers[gone].astype(np.float64) - self.centers[into]
+            union = (
+                self.weights[gone] * self.weights[into] / (self.weights[gone] + self.weights[into])
+            )
+            self.scatter[into] += self.scatter[gone] + union * np.einsum("ij,ij->i", gap, gap)
+            self._sums[into] += self._sums[gone]
+            self.weights[into] += self.weights[gone]
+            self.centers[into] = self._sums[into] / self.weights[into, None]
             self._keep(kept)
             mapping = step[mapping]
         return mapping
-
-    def _choose_openings(
-        self, data: WeightedRows, nearest: Nearest, rng: np.random.Generator
-    ) -> npt.NDArray[np.intp]:
-        """Flip the coin of every row, as if the rows came one by one.
-
-        A row opened nearby makes the rows behind it less likely to open; distances only shrink,
-        so only rows whose coin shows "open" against the centers held need to be looked at again.
-        """
-        rows, weights = data
-        cost = nearest.sq_distances * weights
-        coins = 1.0 - rng.random(len(rows))
-        price = self.service_cost / self.capacity
-        candidates = np.flatnonzero(cost > coins * price)
-        norms = np.einsum("ij,ij->i", rows[candidates], rows[candidates])
-        candidates = candidates[nearest.sq_distances[candidates] > _NOISE * norms]
-        if len(candidates) > self._max_openings:
-            # A jump of scale or a new region: raise the price until few enough can open.
-            worth = cost[candidates] / coins[candidates]
-            price = float(np.partition(worth, -self._max_openings)[-self._max_openings])
-            candidates = candidates[worth >= price][: self._max_openings]
-        if not len(candidates):
-            return np.empty(0, np.intp)
-        far = rows[candidates]
-        left = nearest.sq_distances[candidates].astype(np.float64)
-        opened: list[int] = []
-        for i, candidate in enumerate(candidates):
-            if left[i] * weights[candidate] > coins[candidate] * price:
-                opened.append(int(candidate))
-                gap = far - far[i]
-                np.minimum(left, np.einsum("ij,ij->i", gap, gap), out=left)
-        return np.array(opened, np.intp)
 
     def _open(self, rows: Rows, nearest: Nearest, opened: npt.NDArray[np.intp]) -> Nearest:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""
         first = len(self)
         fresh = rows[opened]
-        self._append(fresh, np.zeros(len(fresh)), np.zeros(fresh.shape))
+        self._append_empty(fresh)
         among_fresh = nearest_centers(rows, fresh)
         closer = among_fresh.sq_distances < nearest.sq_distances
-        return Nearest(
-            np.where(closer, among_fresh.labels + np.int32(first), nearest.labels),
-            np.where(closer, among_fresh.sq_distances, nearest.sq_distances),
-        )
+        labels = np.where(closer, among_fresh.labels + np.int32(first), nearest.labels)
+        labels[opened] = np.arange(first, len(self), dtype=np.int32)
+        return Nearest(labels, np.where(closer, among_fresh.sq_distances, nearest.sq_distances))
 
     def _move(self, data: WeightedRows, nearest: Nearest) -> None:
         """Add rows to their centers, which move to the mean of all they hold."""
         sums, weights = accumulate(data.rows, nearest.labels, len(self), data.weights)
         touched = np.flatnonzero(weights)
+        cost = nearest.sq_distances * data.weights
         self._sums[touched] += sums[touched]
         self.weights[touched] += weights[touched]
-        self.centers[touched] = self._sums[touched] / self.weights[touched, None]
-        self.service_cost += float(nearest.sq_distances @ data.weights)
+        means = self._sums[touched] / self.weights[touched, None]
+        moved = means - self.centers[touched]
+        # About the former center the rows scatter by their cost; about the new mean, by less.
+        self.scatter[touched] += np.bincount(nearest.labels, cost, len(self))[touched]
+        self.scatter[touched] -= self.weights[touched] * np.einsum("ij,ij->i", moved, moved)
+        np.maximum(self.scatter, 0, out=self.scatter)
+        self.centers[touched] = means
+        self.service_cost += float(cost.sum())
 
     def _cheapest_unions(self, n_surplus: int) -> npt.NDArray[np.intp]:
         """Return for each center the one it is merged into, or itself."""
@@ -243,34 +222,45 @@ class Summary:
         return merged_into
 
     def _closest_by_ward(self) -> tuple[npt.NDArray[np.intp], Doubles]:
+        """Find for each center the one that it costs least to unite it with, and that cost.
+
+        In float64: beside far centers, float32 would not tell close ones apart.
+        """
         n = len(self)
         partner = np.empty(n, np.intp)
         price = np.empty(n)
-        norms = np.einsum("ij,ij->i", self.centers, self.centers)
-        for start in range(0, n, 1024):
-            part = slice(start, start + 1024)
-            table = self.centers[part] @ self.centers.T
+        centers = self.centers - self.centers.mean(axis=0, dtype=np.float64)
+        norms = np.einsum("ij,ij->i", centers, centers)
+        for start in range(0, n, _WARD_ROWS):
+            part = slice(start, start + _WARD_ROWS)
+            table = centers[part] @ centers.T
             table *= -2
             table += norms
             table += norms[part, None]
             np.maximum(table, 0, out=table)
             heavy = self.weights[part, None]
-            table *= (heavy * (self.weights / (heavy + self.weights))).astype(np.float32)
+            table *= heavy * (self.weights / (heavy + self.weights))
             here = np.arange(len(table))
             table[here, start + here] = np.inf
             partner[part] = table.argmin(axis=1)
             price[part] = table[here, partner[part]]
         return partner, price
 
-    def _append(self, centers: Rows, weights: Doubles, sums: Doubles) -> None:
+    def _append_empty(self, centers: Rows) -> None:
+        nothing = np.zeros(len(centers))
+        self._append(centers, nothing, np.zeros(centers.shape), nothing)
+
+    def _append(self, centers: Rows, weights: Doubles, sums: Doubles, scatter: Doubles) -> None:
         self.centers = np.concatenate([self.centers, centers])
         self.weights = np.concatenate([self.weights, weights])
         self._sums = np.concatenate([self._sums, sums])
+        self.scatter = np.concatenate([self.scatter, scatter])
 
     def _keep(self, kept: npt.NDArray[np.intp]) -> None:
         self.centers = self.centers[kept]
         self.weights = self.weights[kept]
         self._sums = self._sums[kept]
+        self.scatter = self.scatter[kept]
 
     def _drop_empty(self, absorbed: Absorbed) -> Absorbed:
         """Forget starting centers that no row is closest to: duplicates of others."""

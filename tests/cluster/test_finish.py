@@ -1,0 +1,55 @@
+"""How the summary corrects the sample, and what is known of the result."""
+
+import numpy as np
+import pytest
+
+from onepass.cluster.arrays import WeightedRows
+from onepass.cluster.finish import calibrate, estimate_msd, measure_rows
+from onepass.cluster.reservoir import Sample
+from onepass.cluster.summary import Summary
+
+
+def sample_of(rows, weights, strata):
+    rows = np.array(rows, np.float32)[:, None]
+    return Sample(rows, np.array(weights, float), np.array(strata, np.int32))
+
+
+def test_weights_and_means_of_the_strata_are_those_of_the_summary():
+    summary = WeightedRows(np.float32([[10], [20], [70]]), np.array([6.0, 3.0, 4.0]))
+    sample = sample_of([8, 9, 21], [1, 1, 1], [0, 0, 1])
+    rows, weights = calibrate(summary, sample)
+    assert rows[:, 0].tolist() == [9.5, 10.5, 20, 70]
+    assert weights.tolist() == [3, 3, 3, 4]
+
+
+def test_the_sample_itself_is_not_changed():
+    summary = WeightedRows(np.float32([[10]]), np.array([6.0]))
+    sample = sample_of([8, 9], [1, 1], [0, 0])
+    calibrate(summary, sample)
+    assert sample.rows[:, 0].tolist() == [8, 9]
+
+
+def test_the_estimate_is_exact_where_no_stratum_is_cut():
+    """Rows 0, 2 and 10, 14 in two strata, one center each: 1 + 1 + 4 + 4 over four rows."""
+    summary = Summary(4, 1)
+    rows = np.float32([[1], [12]])
+    summary._append(rows, np.array([2.0, 2.0]), rows * 2.0, np.array([2.0, 8.0]))
+    sample = sample_of([0, 10], [2, 2], [0, 1])
+    value, error = estimate_msd(summary, sample, np.float32([[1], [12]]))
+    assert (value, error) == (2.5, 0)
+
+
+def test_what_rows_gain_by_a_closer_center_is_estimated_from_the_sample():
+    """One stratum of mean 0; centers at -1 and 4: row 3 gains (3 + 1)^2 - (4 - 3)^2 = 15."""
+    summary = Summary(4, 1)
+    rows = np.float32([[0]])
+    summary._append(rows, np.array([4.0]), rows * 4.0, np.array([36.0]))
+    sample = sample_of([-3, 3], [1, 1], [0, 0])
+    value, error = estimate_msd(summary, sample, np.float32([[-1], [4]]))
+    assert value == (36 + 4 * 1 - 2 * 15) / 4
+    assert error == pytest.approx(2 * 15 / 4)
+
+
+def test_rows_are_measured_by_weight():
+    data = WeightedRows(np.float32([[0], [3]]), np.array([3.0, 1.0]))
+    assert measure_rows(data, np.float32([[1]])) == ((3 * 1 + 4) / 4, 0)
