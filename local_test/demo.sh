@@ -41,7 +41,8 @@ port=${PORT:-$(python demo.py free-port)}
 say "5. onepass serve --base $base --port $port"
 onepass serve --base "$base" --port "$port" >"$work/serve.log" 2>&1 &
 server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+stop() { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; }
+trap stop EXIT
 for _ in $(seq 100); do
   python - "$port" <<'PING' && break
 import sys, urllib.request
@@ -55,4 +56,5 @@ PING
 done
 python demo.py query "$base" "$port"
 
+stop
 say "6. stopped; model: $base/output/model.tar.gz, server log: $work/serve.log"

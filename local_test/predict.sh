@@ -12,7 +12,10 @@ type=${2:-}
     *.jsonl) type=application/jsonlines ;;
     *) type=application/x-recordio-protobuf ;;
 esac
+url=http://localhost:${PORT:-8080}
+# A server that is still starting is waited for, 20 seconds at most.
+curl --silent --output /dev/null --retry 20 --retry-all-errors --retry-delay 1 "$url/ping" || true
 curl --silent --show-error --fail-with-body --data-binary "@$payload" \
     --header "Content-Type: $type" --header "Accept: ${ACCEPT:-application/json}" \
-    "http://localhost:${PORT:-8080}/invocations"
+    "$url/invocations"
 echo

@@ -8,6 +8,7 @@ import io
 import os
 import struct
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -43,10 +44,11 @@ def refusal(path, limit_bytes=1000):
     return text
 
 
-def raw_header(name, size_field):
+def raw_header(name, size_field, kind=tarfile.REGTYPE):
     """A tar header whose size field is given as it stands."""
     header = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
     header[124:136] = size_field
+    header[156:157] = kind
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header)
@@ -169,13 +171,41 @@ class TestReadMember:
             refusal(path)
 
     def test_a_name_longer_than_memory_is_refused(self, tmp_path):
-        header = bytearray(raw_header("././@LongLink", b"\x80" + b"\x7f" * 11))
-        header[156:157] = tarfile.GNUTYPE_LONGNAME
-        header[148:156] = b" " * 8
-        header[148:156] = b"%06o\0 " % sum(header)
+        header = raw_header("././@LongLink", b"\x80" + b"\x7f" * 11, tarfile.GNUTYPE_LONGNAME)
         path = tmp_path / "a.tar.gz"
-        path.write_bytes(gzip.compress(bytes(header) + bytes(1024)))
-        assert "no readable .tar.gz archive" in refusal(path)
+        path.write_bytes(gzip.compress(header + bytes(1024)))
+        assert "a header of the archive is longer than 1048576 bytes" in refusal(path)
+
+    @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+    def test_a_long_header_is_refused_before_memory_is_taken_for_it(self, tmp_path, kind):
+        header = raw_header("././@LongLink", b"%011o\0" % 2**26, kind)
+        path = tmp_path / "a.tar.gz"
+        path.write_bytes(gzip.compress(header + b"x" * 2**26, 1))
+        assert path.stat().st_size < 2**20
+        tracemalloc.start()
+        try:
+            assert "a header of the archive is longer than 1048576 bytes" in refusal(path, 2**30)
+            assert tracemalloc.get_traced_memory()[1] < 2**22
+        finally:
+            tracemalloc.stop()
+
+    def test_many_long_headers_are_refused(self, tmp_path):
+        long = raw_header("././@LongLink", b"%011o\0" % 2**20, tarfile.GNUTYPE_LONGNAME)
+        member = long + b"x" * (2**20 - 1) + b"\0" + raw_header("x", b"%011o\0" % 0)
+        path = tmp_path / "a.tar.gz"
+        path.write_bytes(gzip.compress(member * 9 + bytes(1024), 1))
+        assert "headers are longer than 8388608 bytes" in refusal(path, 2**30)
+
+    def test_a_long_name_and_a_long_file_are_read(self, tmp_path):
+        data = os.urandom(2**20 + 1)
+        path = make_archive(tmp_path / "a.tar.gz", ("x" * 5000, b"x"), (NAME, data))
+        assert read(path, len(data)) == data
+
+    def test_other_files_of_any_content_are_not_unfolded_without_end(self, tmp_path):
+        for first in (True, False):
+            members = [(NAME, b"x"), ("other", bytes(2**25))]
+            path = make_archive(tmp_path / "a.tar.gz", *members[:: 1 if first else -1])
+            assert "unfolds to more than 16778216 bytes" in refusal(path)
 
     def test_too_many_members_are_refused(self, tmp_path):
         block = tarfile.TarInfo("x").tobuf()
@@ -205,7 +235,7 @@ class TestReadMember:
         path.write_bytes(gzip.compress(whole + bytes(2**20), 1))
         assert read(path) == b"x"
         path.write_bytes(gzip.compress(whole + bytes(2**25), 1))
-        assert "too many bytes follow" in refusal(path)
+        assert "unfolds to more than" in refusal(path)
 
     @pytest.mark.parametrize(
         "data", [b"", b"model", struct.pack("<QQ", 0x112, 0), gzip.compress(b"not a tar" * 100)]

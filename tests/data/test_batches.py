@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onepass.data.batches import BatchReader
+from onepass.data.batches import BatchReader, most_rows
 from onepass.data.record_file import READ_BYTES
-from onepass.errors import DecodeError, PlatformError
+from onepass.errors import DecodeError, PlatformError, WidthError
 from onepass.formats.record_writer import write_rows
 
 
@@ -175,3 +175,25 @@ def test_a_file_that_has_vanished_is_an_error_of_the_platform(tmp_path):
     gone.unlink()
     with pytest.raises(PlatformError, match=f"cannot open {gone}: No such file or directory"):
         next(reader)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_peek_checks_the_first_record_alone_whatever_its_width(tmp_path, sparse):
+    data = write_rows(rows_of(1), sparse=sparse) + write_rows(rows_of(1, 2))
+    files = put(tmp_path, b"", data)
+    BatchReader(files, 3, 1).peek()
+    for n_features in (2, 2**31 - 1):
+        with pytest.raises(WidthError, match=rf"part-1, record 0 at byte 0: .* {n_features}$"):
+            BatchReader(files, n_features, 1).peek()
+
+
+def test_a_peek_reads_as_far_as_the_first_record_goes(tmp_path):
+    rows = rows_of(2, READ_BYTES)
+    BatchReader(put(tmp_path, write_rows(rows)), READ_BYTES, 1).peek()
+    with pytest.raises(DecodeError, match="the data ends inside this record"):
+        BatchReader(put(tmp_path, write_rows(rows)[:READ_BYTES]), READ_BYTES, 1).peek()
+
+
+def test_files_never_hold_more_rows_than_the_most(tmp_path):
+    files = put(tmp_path, write_rows(rows_of(10, 1)), b"", write_rows(rows_of(5, 1)))
+    assert 15 <= most_rows(files) <= sum(path.stat().st_size for path in files) // 8 + 1

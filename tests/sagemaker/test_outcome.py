@@ -43,7 +43,7 @@ def test_an_error_has_its_exit_code_and_reason(error, exit_code, reason):
 
 def test_an_interrupted_job_has_been_stopped():
     exit_code, reason = describe_failure(KeyboardInterrupt())
-    assert exit_code == 143
+    assert exit_code == 130
     assert reason.startswith("AlgorithmError: interrupted")
 
 

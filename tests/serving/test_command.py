@@ -136,6 +136,7 @@ def test_with_a_port_that_is_taken_the_exit_code_is_3_and_the_last_line_says_so(
         ("SAGEMAKER_BIND_TO_PORT", "0"),
         ("SAGEMAKER_BIND_TO_PORT", "65536"),
         ("SAGEMAKER_BIND_TO_PORT", "http"),
+        ("SAGEMAKER_BIND_TO_PORT", "00000080801111"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "-1"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "6.5"),
         ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/xml"),

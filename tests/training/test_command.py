@@ -82,6 +82,14 @@ def test_the_same_job_twice_gives_the_same_bytes_even_with_other_threads(opt_ml,
     assert made[0] == made[1]
 
 
+def test_the_log_names_the_job(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.put(blobs)
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/flights"
+    log = opt_ml.run(TRAINING_JOB_NAME="flights", TRAINING_JOB_ARN=arn).stderr
+    assert f"Training job flights {arn}\n" in log
+
+
 def test_the_level_of_the_log_is_a_hyperparameter(opt_ml, blobs):
     opt_ml.configure(k="3", feature_dim="3", _log_level="error")
     opt_ml.put(blobs)
@@ -141,6 +149,18 @@ def test_people_at_a_terminal_see_why_a_job_fails(opt_ml, blobs):
     assert "Traceback" not in shown
 
 
+def test_a_pass_that_fails_at_a_terminal_gives_the_line_and_the_cursor_back(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3", mini_batch_size="100")
+    opt_ml.put(write_rows(blobs)[:-1])
+    code, shown = run_at_a_terminal(opt_ml)
+    assert code == 2
+    assert "one pass over the data" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    *_, error = shown.splitlines()
+    assert "ClientError" in error
+    assert "one pass over the data" not in error
+
+
 @pytest.fixture
 def long_job(opt_ml):
     """A job in the middle of its pass: a file of 64 MiB that is read again and again."""
@@ -182,11 +202,11 @@ def test_sigterm_ends_a_job_with_143_a_reason_and_no_model(opt_ml, long_job, sig
     assert nothing_was_made(opt_ml)
 
 
-def test_sigint_ends_a_job_with_a_reason_and_no_model(opt_ml, long_job):
+def test_sigint_ends_a_job_with_130_a_reason_and_no_model(opt_ml, long_job):
     wait_until_it_reads(long_job)
     long_job.send_signal(signal.SIGINT)
     _, log = long_job.communicate(timeout=PATIENCE_S)
-    assert long_job.returncode == 143
+    assert long_job.returncode == 130
     assert opt_ml.failure.startswith("AlgorithmError: interrupted")
     assert "Traceback" not in log
     assert nothing_was_made(opt_ml)
@@ -208,6 +228,21 @@ def width_off_by_one(job, rows):
     job.configure(k="3", feature_dim="4")
     path = job.put(rows)
     return f"{path}, record 0 at byte 0: the record has 3 features, expected 4"
+
+
+def absurd_feature_dim(job, rows):
+    job.configure(k="3", feature_dim="2147483647")
+    path = job.put(rows)
+    return (
+        f"feature_dim=2147483647 does not fit the data: {path}, record 0 at byte 0: "
+        "the record has 3 features, expected 2147483647"
+    )
+
+
+def absurd_k(job, rows):
+    job.configure(k="1000000000", feature_dim="3")
+    job.put(rows)
+    return "channel 'train' has 21600 bytes, fewer rows than k=1000000000 clusters"
 
 
 def truncated_file(job, rows):
@@ -291,6 +326,8 @@ def other_width_of_test_data(job, rows):
         missing_k,
         unknown_name,
         width_off_by_one,
+        absurd_feature_dim,
+        absurd_k,
         truncated_file,
         not_a_number,
         empty_channel,

@@ -156,6 +156,7 @@ def test_a_factor_of_one_needs_no_shrinking(opt_ml, run, blobs, caplog):
     opt_ml.put(blobs)
     run(k="3", feature_dim="3", extra_center_factor="1")
     assert "No shrinking is required as extra_center_factor is 1." in caplog.messages
+    assert logged(caplog, "(local kmeans attempt|shrinking process)") == []
 
 
 def test_further_epochs_never_raise_the_exact_msd(opt_ml, run, caplog):
@@ -232,6 +233,15 @@ def test_channels_without_a_use_are_warned_of(opt_ml, run, blobs, caplog):
     run(k="3", feature_dim="3")
     [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert warning.getMessage().startswith("channel 'validation' is not used")
+
+
+def test_the_log_says_that_no_gpu_is_used(opt_ml, run, blobs, caplog):
+    opt_ml.put(blobs)
+    for given in ("auto", "0", "2"):
+        run(k="3", feature_dim="3", _num_gpus=given)
+        assert caplog.messages.count("Number of GPUs being used: 0") == 1
+        warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert warnings == ["_num_gpus=2: this version computes on the CPU"] * (given == "2")
 
 
 def test_test_data_of_another_width_is_refused_before_training(opt_ml, run, blobs):

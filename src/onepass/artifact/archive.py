@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zlib
 from pathlib import Path
@@ -12,8 +13,15 @@ from onepass.artifact.files import write_atomically
 from onepass.errors import DecodeError, TooLargeError
 
 MAX_MEMBERS = 10_000
-_MAX_PADDING_BYTES = 2**24
-"""After the last member stand zeros up to the size of a tape's block, 10 KiB by default."""
+MAX_READ_BYTES = 2**20
+"""The longest header accepted (names and attributes may stand in headers of any length), and the
+pieces in which a file is read."""
+
+_MAX_HEADERS_BYTES = 2**23
+"""Of all headers together: `tarfile` keeps them in memory."""
+
+_MAX_OTHER_BYTES = 2**24
+"""What an archive may unfold to beside the file: other files, headers and zeros at the end."""
 
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
 """What a broken archive makes `tarfile` raise; the last two where a header holds absurd numbers."""
@@ -59,19 +67,24 @@ def read_member(archive: Path, name: str, *, limit_bytes: int) -> bytes:
     name : str
         Must stand at the root of the archive, once, as a regular file.
     limit_bytes : int
-        The largest file accepted, checked before anything is read.
+        The largest file accepted, checked before it is read. The archive as a whole may unfold to
+        16 MiB more.
 
     Raises
     ------
     DecodeError
         When the archive is broken or the file is not in it; other files are passed over.
+    TooLargeError
+        When the file, a header or all of it together is larger than accepted.
     """
+    limit = limit_bytes + _MAX_OTHER_BYTES
     try:
-        with gzip.open(archive) as zipped, tarfile.open(fileobj=zipped, mode="r:") as tar:
-            found = _find(tar, name, limit_bytes)
-            file = tar.extractfile(found)
-            data = file.read(found.size) if file else b""
-            _read_to_the_end(zipped)
+        with gzip.open(archive) as zipped:
+            with tarfile.open(fileobj=_Headers(zipped, limit), mode="r:") as tar:
+                found = _find(tar, name, limit_bytes)
+            zipped.seek(found.offset_data)
+            data = _read(zipped, found.size)
+            _read_to_the_end(zipped, limit)
     except DecodeError as error:
         raise error.within(str(archive)) from error
     except _BROKEN as error:
@@ -81,6 +94,42 @@ def read_member(archive: Path, name: str, *, limit_bytes: int) -> bytes:
     if len(data) != found.size:
         raise DecodeError(f"the archive ends inside {name}", source=str(archive))
     return data
+
+
+class _Headers(io.RawIOBase):
+    """What `tarfile` may see of an archive: headers, not too long and not too many.
+
+    Parameters
+    ----------
+    zipped : GzipFile
+    limit_bytes : int
+        How far it may look.
+    """
+
+    def __init__(self, zipped: gzip.GzipFile, limit_bytes: int) -> None:
+        self._zipped = zipped
+        self._limit_bytes = limit_bytes
+        self._left = _MAX_HEADERS_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        """Read a header, or refuse it before memory is taken for it."""
+        if not 0 <= size <= MAX_READ_BYTES:
+            raise TooLargeError(f"a header of the archive is longer than {MAX_READ_BYTES} bytes")
+        if size > self._left:
+            raise TooLargeError(f"the archive's headers are longer than {_MAX_HEADERS_BYTES} bytes")
+        data = self._zipped.read(size)
+        self._left -= len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Pass over a file."""
+        if offset > self._limit_bytes:
+            raise _too_long(self._limit_bytes)
+        return self._zipped.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return how far it has been read."""
+        return self._zipped.tell()
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
@@ -108,10 +157,20 @@ def _find(tar: tarfile.TarFile, name: str, limit_bytes: int) -> tarfile.TarInfo:
     return found[0]
 
 
-def _read_to_the_end(zipped: gzip.GzipFile) -> None:
-    """Read what follows the members: only at its very end does gzip compare the checksum."""
-    n_bytes = 0
-    while piece := zipped.read(2**16):
-        n_bytes += len(piece)
-        if n_bytes > _MAX_PADDING_BYTES:
-            raise TooLargeError("too many bytes follow the end of the archive")
+def _read(zipped: gzip.GzipFile, n_bytes: int) -> bytes:
+    """Read in pieces, so that memory is taken for what is there and not for what is said."""
+    data = io.BytesIO()
+    while piece := zipped.read(min(MAX_READ_BYTES, n_bytes - data.tell())):
+        data.write(piece)
+    return data.getvalue()
+
+
+def _read_to_the_end(zipped: gzip.GzipFile, limit_bytes: int) -> None:
+    """Read what follows the file: only at its very end does gzip compare the checksum."""
+    while zipped.read(2**16):
+        if zipped.tell() > limit_bytes:
+            raise _too_long(limit_bytes)
+
+
+def _too_long(limit_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the archive unfolds to more than {limit_bytes} bytes")

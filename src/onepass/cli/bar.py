@@ -37,3 +37,7 @@ class BarProgress:
         """Fill the bar."""
         self._bar.finish()
         self._bar.__exit__(None, None, None)
+
+    def abandon(self) -> None:
+        """End the bar's line as it is and show the cursor again."""
+        self._bar.__exit__(None, None, None)

@@ -34,7 +34,7 @@ def train(base: Path) -> None:
     BASE/output/model.tar.gz. When it fails, BASE/output/failure says why.
 
     Exit codes: 0 trained; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
-    143 stopped by SIGTERM.
+    130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
     from onepass.cli.train import run_training
 

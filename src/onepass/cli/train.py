@@ -59,9 +59,9 @@ def _train(paths: Paths, *, at_terminal: bool) -> Trained:
     wanted = job.hyperparameters
     if not at_terminal:
         logging.getLogger().setLevel(wanted.log_level.upper())
-    name = os.environ.get("TRAINING_JOB_NAME")
-    if name:
-        _log.info("Training job %s", name)
+    names = [os.environ.get(f"TRAINING_JOB_{what}") for what in ("NAME", "ARN")]
+    if any(names):
+        _log.info("Training job %s", " ".join(name for name in names if name))
     _log.info("Final configuration: %s", wanted.as_given())
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
     return train(job, paths, progress)

@@ -50,9 +50,9 @@ class KMeans:
     tol : float
         A trial stops when an iteration lowers the inertia by no more than this share of it.
     reservoir_bytes : int
-        What the sample that refines the result may take; at most 1,024 rows a cluster, and 20,000
-        rows where these are more, are kept within it. While all rows fit, the result is k-means on
-        the data itself.
+        What the sample that refines the result may take: 1,024 rows a cluster, or 20,000 where that
+        is more, as far as they fit, and never less than two a cluster. While all rows fit, the
+        result is k-means on the data itself.
     random_state : int or None
         Seed. The same seed and the same rows in the same order give the same centers, in whatever
         pieces the rows arrive before `finalize`; None draws a new seed for each fit.
@@ -80,7 +80,7 @@ class KMeans:
     Notes
     -----
     Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features,
-    m rows in the sample and b = max(batch_size, 3 K): at most about ``25 K d + 2.5 m (4 d + 40) +
+    m rows in the sample and b = max(batch_size, 3 K): at most about ``25 K d + 2.6 m (4 d + 40) +
     12 b d + 16 MiB``. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
 
     Examples

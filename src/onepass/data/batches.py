@@ -54,7 +54,7 @@ class BatchReader:
         PlatformError
             When a file cannot be read.
         """
-        batch = np.empty((min(self.batch_rows, self._most_rows()), self.n_features), np.float32)
+        batch = np.empty((min(self.batch_rows, most_rows(self.files)), self.n_features), np.float32)
         filled = 0
         for path in self.files:
             with RecordFile(path, self.n_features) as file:
@@ -66,11 +66,25 @@ class BatchReader:
         if filled:
             yield batch[:filled]
 
-    def _most_rows(self) -> int:
-        """Return more rows than the files can hold, so that no batch is made far too large."""
-        return sum(path.stat().st_size for path in self.files) // HEADER_BYTES + 1
+    def peek(self) -> None:
+        """Check the width of the first record, in memory that does not depend on it.
+
+        Raises
+        ------
+        DecodeError
+            As reading the record would; `WidthError` when it has another width.
+        """
+        for path in self.files:
+            with RecordFile(path, self.n_features) as file:
+                if file.peek():
+                    return
 
     def _count(self, done: Decoded) -> int:
         self.n_rows += done.n_rows
         self.n_bytes += done.n_bytes
         return done.n_rows
+
+
+def most_rows(files: Sequence[Path]) -> int:
+    """Return more rows than the files can hold, so that nothing is made far too large."""
+    return sum(path.stat().st_size for path in files) // HEADER_BYTES + 1

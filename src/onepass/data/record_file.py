@@ -90,6 +90,24 @@ class RecordFile:
         except DecodeError as error:
             raise error.within(str(self._path)) from error
 
+    def peek(self) -> bool:
+        """Check the width of the next record, without unfolding it or passing it.
+
+        Returns
+        -------
+        bool
+            False only when the file has ended.
+        """
+        try:
+            while not self._decoder.peek(self._left):
+                if self._at_end:
+                    self._decoder.finish(self._left)
+                    return False
+                self._read()
+        except DecodeError as error:
+            raise error.within(str(self._path)) from error
+        return True
+
     def _read(self) -> None:
         """Read a block, with what is left before it."""
         n_left = len(self._left)

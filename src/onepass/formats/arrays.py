@@ -1,4 +1,4 @@
-"""The array types that formats read and write."""
+"""The array types that formats read and write, and how large a body may become."""
 
 from __future__ import annotations
 
@@ -12,3 +12,6 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 Rows: TypeAlias = npt.NDArray[np.float32]
 """Samples, shape (n_samples, n_features)."""
 Vector: TypeAlias = npt.NDArray[np.float32]
+
+MAX_MATRIX_VALUES = 2**28
+"""How many numbers a body may unfold to: 1 GiB of float32."""

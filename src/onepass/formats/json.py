@@ -16,10 +16,7 @@ import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
 from onepass.finite import first_non_finite
-from onepass.formats.arrays import Array, Rows, Vector
-
-MAX_MATRIX_VALUES = 2**28
-"""How many numbers a body may unfold to: 1 GiB of float32."""
+from onepass.formats.arrays import MAX_MATRIX_VALUES, Array, Rows, Vector
 
 _SHAPES = (
     'an instance is {"features": [numbers]}, {"data": {"features": {"values": [numbers]}}}, '

@@ -48,8 +48,7 @@ def read_row(payload: bytes, n_features: int) -> Vector:
     """
     tensor = _tensor(payload)
     width = _width(tensor)
-    if width != n_features:
-        raise WidthError(f"the record has {width} features, expected {n_features}")
+    check_width(width, n_features)
     with np.errstate(over="ignore", invalid="ignore"):
         values = tensor.values.astype(np.float32)
     row = values if len(values) == width and not len(tensor.keys) else _scatter(tensor, values)
@@ -62,6 +61,12 @@ def read_row(payload: bytes, n_features: int) -> Vector:
 def row_width(payload: bytes) -> int:
     """Return how many features a record has, without unfolding it."""
     return _width(_tensor(payload))
+
+
+def check_width(width: int, n_features: int) -> None:
+    """Refuse a record of another width."""
+    if width != n_features:
+        raise WidthError(f"the record has {width} features, expected {n_features}")
 
 
 def not_finite(column: int) -> str:

@@ -13,13 +13,10 @@ import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
 from onepass.finite import first_non_finite
-from onepass.formats.arrays import Bytes, Rows, Vector
-from onepass.formats.record_row import not_finite, read_row, row_width
+from onepass.formats.arrays import MAX_MATRIX_VALUES, Bytes, Rows, Vector
+from onepass.formats.record_row import check_width, not_finite, read_row, row_width
 from onepass.formats.recordio import HEADER_BYTES, MAX_FRAME_BYTES, next_record
 from onepass.formats.wire import Layout, learn_layout
-
-MAX_MATRIX_VALUES = 2**28
-"""How many numbers `read_rows` makes at most of one body: 1 GiB of float32."""
 
 _LONG_RUN = 64
 _LONGEST_SEARCH_PAUSE = 1024
@@ -118,6 +115,22 @@ class RecordDecoder:
             position += done.n_bytes
             n_rows += done.n_rows
         return Decoded(position, n_rows) if n_rows else Decoded(0, 0)
+
+    def peek(self, data: Bytes) -> bool:
+        """Check the width of the record at the head of `data`, without unfolding it.
+
+        Returns
+        -------
+        bool
+            False when `data` does not hold one whole record.
+        """
+        try:
+            raw = next_record(data.data, self._padding_due, limit_bytes=self.limit_bytes)
+            if raw is not None:
+                check_width(row_width(bytes(raw.payload)), self.n_features)
+        except DecodeError as error:
+            raise type(error)(error.reason, where=self._where()) from error
+        return raw is not None
 
     def finish(self, rest: Bytes) -> None:
         """Refuse what is left over when the stream has ended: a record cut short."""

@@ -11,8 +11,9 @@ SUCCESS = 0
 BUG = 1
 USER_ERROR = 2
 PLATFORM_ERROR = 3
+INTERRUPTED = 130
 STOPPED = 143
-"""As a shell reports a process ended by SIGTERM."""
+"""As a shell reports a process ended by SIGINT (Ctrl-C) and by SIGTERM."""
 
 SHOWN_CHARACTERS = 1024
 """What the platform shows of the failure file."""
@@ -48,7 +49,7 @@ def describe_failure(error: BaseException) -> Failure:
     if isinstance(error, UserError):
         return Failure(USER_ERROR, f"ClientError: {error}")
     if isinstance(error, KeyboardInterrupt):
-        return Failure(STOPPED, "AlgorithmError: interrupted before the job was done")
+        return Failure(INTERRUPTED, "AlgorithmError: interrupted before the job was done")
     if isinstance(error, StoppedError):
         return Failure(STOPPED, f"AlgorithmError: {error}")
     if isinstance(error, (PlatformError, OSError)):

@@ -59,7 +59,7 @@ class ServingSettings:
 
 def _whole(variables: Mapping[str, str], name: str, default: int, maximum: int) -> int:
     text = variables.get(name, "").strip() or str(default)
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= maximum):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= maximum):
         raise UserError(f"{name}={text!r} must be a whole number from 1 to {maximum}")
     return int(text)
 

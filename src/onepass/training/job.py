@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +18,19 @@ from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
-from onepass.data.batches import BatchReader
+from onepass.data.batches import BatchReader, most_rows
 from onepass.data.channels import list_files
 from onepass.errors import UserError, WidthError
 from onepass.formats.arrays import Rows
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
-from onepass.sagemaker.metrics import metrics_line, quality_line, throughput_line
 from onepass.sagemaker.paths import Paths
+from onepass.training.log import JobLog, log_setup
 from onepass.training.progress import Progress
 
 _log = logging.getLogger(__name__)
 
-_REPORTED_BATCHES = frozenset(10**i for i in range(1, 12))
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 
@@ -93,10 +92,11 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
     PlatformError
         For what the surroundings do.
     """
-    for channel in (job.train, job.test):
-        if channel is not None:
-            _log_content_type(channel)
+    log_setup(job)
     try:
+        for channel in (job.train, job.test):
+            _peek_at(channel, job.hyperparameters.feature_dim)
+        _check_k(job)
         return _Job(job, paths, progress).run()
     except WidthError as error:
         wanted = job.hyperparameters.feature_dim
@@ -109,21 +109,19 @@ class _Job:
         self._wanted = job.hyperparameters
         self._paths = paths
         self._progress = progress
-        self._started = time.time()
-        self._clock = _Stopwatch()
+        self._log = JobLog(job.host)
         self._kmeans = _make_kmeans(job.hyperparameters)
         self._n_rows = self._n_bytes = 0
 
     def run(self) -> Trained:
-        self._peek_at_test()
         self._stream()
         self._finish()
         for epoch in range(1, self._wanted.epochs):
             self._refine(epoch)
-        _log.info(quality_line(self._job.host, "train msd", self._kmeans.msd_))
+        self._log.train_msd(self._kmeans)
         model_file, archive = self._save()
         scores = self._score()
-        self._report_times()
+        self._log.times()
         return Trained(
             model_file,
             archive,
@@ -133,31 +131,20 @@ class _Job:
             self._n_bytes,
             self._kmeans.msd_,
             self._kmeans.msd_error_,
-            self._clock.seconds,
+            self._log.seconds,
             scores,
         )
-
-    def _peek_at_test(self) -> None:
-        """Refuse test data of another width now, not after hours of training."""
-        if self._job.test is not None:
-            files = list_files(self._job.test.directory, "test")
-            next(iter(BatchReader(files, self._wanted.feature_dim, 1)), None)
 
     def _stream(self) -> None:
         """Make the one pass."""
         reader = self._reader(self._job.train)
-        for i, batch in enumerate(self._pass(reader, "one pass over the data"), start=1):
-            self._kmeans.partial_fit(batch)
-            if i in _REPORTED_BATCHES and self._kmeans.n_centers_:
-                _log.info(
-                    "Iter %d: Short term msd %f. Long term msd %f",
-                    i,
-                    self._kmeans.short_term_msd_,
-                    self._kmeans.long_term_msd_,
-                )
+        with closing(self._pass(reader, "one pass over the data")) as batches:
+            for i, batch in enumerate(batches, start=1):
+                self._kmeans.partial_fit(batch)
+                self._log.batch(i, self._kmeans)
         self._n_rows, self._n_bytes = reader.n_rows, reader.n_bytes
-        self._clock.lap("read and summarise")
-        self._report_epoch(0, reader)
+        self._log.lap("read and summarise")
+        self._log.epoch(0, reader)
         if reader.n_rows < self._wanted.k:
             raise UserError(
                 f"channel 'train' has {reader.n_rows} rows, fewer than k={self._wanted.k} clusters"
@@ -169,33 +156,24 @@ class _Job:
         if self._wanted.extra_center_factor == 1:
             _log.info("No shrinking is required as extra_center_factor is 1.")
         else:
-            _log.info("shrinking %d centers into %d", self._kmeans.n_centers_, self._wanted.k)
-        msds = self._kmeans.trial_msds_
-        for i, msd in enumerate(msds):
-            _log.info("local kmeans attempt #%d. Current mean square distance %f", i, msd)
-        _log.info("finished shrinking process. Mean Square Distance = %f", min(msds))
-        if self._kmeans.msd_error_:
-            _log.info(
-                "train msd %g is an estimate from a sample; its standard error is %.2g",
-                self._kmeans.msd_,
-                self._kmeans.msd_error_,
-            )
-        self._clock.lap("final centers")
+            self._log.trials(self._kmeans)
+        self._log.lap("final centers")
 
     def _refine(self, epoch: int) -> None:
         """Make a further pass: one exact step of Lloyd's algorithm."""
         reader = self._reader(self._job.train)
-        msd = self._kmeans.refine(self._pass(reader, f"epoch {epoch + 1}"))
+        with closing(self._pass(reader, f"epoch {epoch + 1}")) as batches:
+            msd = self._kmeans.refine(batches)
         _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
-        self._clock.lap("further epochs")
-        self._report_epoch(epoch, reader)
+        self._log.lap("further epochs")
+        self._log.epoch(epoch, reader)
 
     def _save(self) -> tuple[Path, Path]:
         model_file = save_model(self._kmeans.to_model(), self._paths.model)
         archive = self._paths.output / MODEL_ARCHIVE
         pack(self._paths.model, archive)
         _log.info("saved %s and %s", model_file, archive)
-        self._clock.lap("save")
+        self._log.lap("save")
         return model_file, archive
 
     def _score(self) -> dict[str, float]:
@@ -209,57 +187,25 @@ class _Job:
         values = {"ssd": ssd, "msd": ssd / reader.n_rows}
         scores: dict[str, float] = {name: values[name] for name in self._wanted.eval_metrics}
         for name, value in scores.items():
-            _log.info(quality_line(self._job.host, f"test {name}", value))
-        self._clock.lap("score")
+            self._log.test_score(name, value)
+        self._log.lap("score")
         return scores
 
     def _reader(self, channel: Channel) -> BatchReader:
         files = list_files(channel.directory, channel.name)
         return BatchReader(files, self._wanted.feature_dim, self._wanted.mini_batch_size)
 
-    def _pass(self, reader: BatchReader, what: str) -> Iterator[Rows]:
-        """Yield all batches and tell how far they are."""
+    def _pass(self, reader: BatchReader, what: str) -> Generator[Rows]:
+        """Yield all batches and tell how far they are; to be closed, as an error may end it."""
         self._progress.start(what, sum(path.stat().st_size for path in reader.files))
-        for batch in reader:
-            yield batch
-            self._progress.advance(reader.n_bytes, reader.n_rows)
+        try:
+            for batch in reader:
+                yield batch
+                self._progress.advance(reader.n_bytes, reader.n_rows)
+        except BaseException:
+            self._progress.abandon()
+            raise
         self._progress.finish()
-
-    def _report_epoch(self, epoch: int, reader: BatchReader) -> None:
-        _log.info("processed a total of %d examples", reader.n_rows)
-        counters = {
-            "Total Records Seen": (epoch + 1) * reader.n_rows,
-            "Total Batches Seen": (epoch + 1) * -(-reader.n_rows // reader.batch_rows),
-            "Number of Records Since Last Reset": reader.n_rows,
-            "Reset Count": epoch,
-        }
-        dimensions: dict[str, str | int] = {"epoch": epoch, "Meta": "training_data_iter"}
-        span = (self._started, time.time())
-        _log.info(metrics_line(self._job.host, span, counters, dimensions))
-        speed = reader.n_rows / max(self._clock.last, 1e-9)
-        _log.info(throughput_line(self._job.host, speed))
-
-    def _report_times(self) -> None:
-        milliseconds = {
-            f"{stage.replace(' ', '_')}.time": 1000 * seconds
-            for stage, seconds in self._clock.seconds.items()
-        }
-        milliseconds["totaltime"] = 1000 * (time.time() - self._started)
-        _log.info(metrics_line(self._job.host, (self._started, time.time()), milliseconds))
-
-
-class _Stopwatch:
-    """Sums up the time between laps by what was done in it."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-        self.last = 0.0
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.last, self._since = now - self._since, now
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + self.last
 
 
 def _make_kmeans(wanted: Hyperparameters) -> KMeans:
@@ -280,6 +226,20 @@ def _make_kmeans(wanted: Hyperparameters) -> KMeans:
     )
 
 
+def _check_k(job: JobInput) -> None:
+    """Refuse more clusters than rows where that is plain, before memory is taken for them."""
+    k, files = job.hyperparameters.k, list_files(job.train.directory, job.train.name)
+    if k > most_rows(files):
+        n_bytes = sum(path.stat().st_size for path in files)
+        raise UserError(f"channel 'train' has {n_bytes} bytes, fewer rows than k={k} clusters")
+
+
+def _peek_at(channel: Channel | None, n_features: int) -> None:
+    """Refuse data of another width now, not after hours of training."""
+    if channel is not None:
+        BatchReader(list_files(channel.directory, channel.name), n_features, 1).peek()
+
+
 def _check_content_type(channel: Channel) -> None:
     media = MediaType.parse(channel.content_type)
     if media.name != RECORDIO_PROTOBUF:
@@ -287,9 +247,3 @@ def _check_content_type(channel: Channel) -> None:
             f"channel {channel.name!r}: No iterator has been registered for ContentType "
             f"{channel.content_type!r}; this version reads {RECORDIO_PROTOBUF}"
         )
-
-
-def _log_content_type(channel: Channel) -> None:
-    media = MediaType.parse(channel.content_type)
-    version = media.parameters.get("version", "1.0")
-    _log.info("Loaded iterator creator %s for content type %s", media.name, (media.name, version))

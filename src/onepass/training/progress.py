@@ -25,6 +25,9 @@ class Progress(Protocol):
     def finish(self) -> None:
         """End the pass."""
 
+    def abandon(self) -> None:
+        """Leave the pass where it is: the job has failed."""
+
 
 class LogProgress:
     """Writes a log line every ten seconds, for logs that people and metric filters read.
@@ -70,3 +73,6 @@ class LogProgress:
     def finish(self) -> None:
         """Report that the pass is over."""
         _log.info(progress_line(self._host, 100 * (self._epoch + 1) / self._n_epochs))
+
+    def abandon(self) -> None:
+        """Do nothing: the error has a line of its own."""

@@ -1,0 +1,115 @@
+"""What a job tells as it goes: the lines that people read and metric filters look for."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from onepass.cluster.kmeans import KMeans
+from onepass.data.batches import BatchReader
+from onepass.formats.media import MediaType
+from onepass.sagemaker.inputs import JobInput
+from onepass.sagemaker.metrics import metrics_line, quality_line, throughput_line
+
+_log = logging.getLogger(__name__)
+
+_REPORTED_BATCHES = frozenset(10**i for i in range(1, 12))
+
+
+def log_setup(job: JobInput) -> None:
+    """Tell how the channels are read and on what is computed."""
+    for channel in (job.train, job.test):
+        if channel is not None:
+            media = MediaType.parse(channel.content_type)
+            kind = (media.name, media.parameters.get("version", "1.0"))
+            _log.info("Loaded iterator creator %s for content type %s", media.name, kind)
+    _log.info("Number of GPUs being used: 0")
+    wanted = job.hyperparameters.num_gpus
+    if wanted not in ("auto", 0):
+        _log.warning("_num_gpus=%s: this version computes on the CPU", wanted)
+
+
+class JobLog:
+    """Writes the log lines of one job, and keeps the time of its stages.
+
+    Parameters
+    ----------
+    host : str
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        What each stage has taken so far.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._started = time.time()
+        self._since = time.perf_counter()
+        self._last = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last lap to a stage."""
+        now = time.perf_counter()
+        self._last, self._since = now - self._since, now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + self._last
+
+    def batch(self, i: int, kmeans: KMeans) -> None:
+        """Tell, after the 10th, 100th, ... batch, how near rows are to the summary's centers."""
+        if i in _REPORTED_BATCHES and kmeans.n_centers_:
+            _log.info(
+                "Iter %d: Short term msd %f. Long term msd %f",
+                i,
+                kmeans.short_term_msd_,
+                kmeans.long_term_msd_,
+            )
+
+    def epoch(self, epoch: int, reader: BatchReader) -> None:
+        """Tell what the pass that has just ended has read, and how fast."""
+        _log.info("processed a total of %d examples", reader.n_rows)
+        n_batches = -(-reader.n_rows // reader.batch_rows)
+        counters = {
+            "Total Records Seen": (epoch + 1) * reader.n_rows,
+            "Total Batches Seen": (epoch + 1) * n_batches,
+            "Max Records Seen Between Resets": reader.n_rows,
+            "Max Batches Seen Between Resets": n_batches,
+            "Reset Count": epoch,
+            "Number of Records Since Last Reset": reader.n_rows,
+            "Number of Batches Since Last Reset": n_batches,
+        }
+        dimensions: dict[str, str | int] = {"epoch": epoch, "Meta": "training_data_iter"}
+        span = (self._started, time.time())
+        _log.info(metrics_line(self._host, span, counters, dimensions))
+        _log.info(throughput_line(self._host, reader.n_rows / max(self._last, 1e-9)))
+
+    def trials(self, kmeans: KMeans) -> None:
+        """Tell what each trial of the last step reached on the summary."""
+        _log.info("shrinking %d centers into %d", kmeans.n_centers_, kmeans.n_clusters)
+        for i, msd in enumerate(kmeans.trial_msds_):
+            _log.info("local kmeans attempt #%d. Current mean square distance %f", i, msd)
+        best = min(kmeans.trial_msds_)
+        _log.info("finished shrinking process. Mean Square Distance = %f", best)
+
+    def train_msd(self, kmeans: KMeans) -> None:
+        """Tell the msd of the training data, and its standard error where it is estimated."""
+        if kmeans.msd_error_:
+            _log.info(
+                "train msd %g is an estimate from a sample; its standard error is %.2g",
+                kmeans.msd_,
+                kmeans.msd_error_,
+            )
+        _log.info(quality_line(self._host, "train msd", kmeans.msd_))
+
+    def test_score(self, name: str, value: float) -> None:
+        """Tell a score of the test data."""
+        _log.info(quality_line(self._host, f"test {name}", value))
+
+    def times(self) -> None:
+        """Tell what each stage took, in milliseconds."""
+        milliseconds = {
+            f"{stage.replace(' ', '_')}.time": 1000 * seconds
+            for stage, seconds in self.seconds.items()
+        }
+        milliseconds["totaltime"] = 1000 * (time.time() - self._started)
+        _log.info(metrics_line(self._host, (self._started, time.time()), milliseconds))

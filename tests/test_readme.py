@@ -1,0 +1,54 @@
+"""What the README shows is true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onepass import load_model
+from onepass.sagemaker.hyperparameters import declarations
+from onepass.sagemaker.metrics import METRIC_DEFINITIONS
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def python_block(mark):
+    """The one block of Python in which a text stands."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    [block] = [block for block in blocks if mark in block]
+    return block
+
+
+def test_the_python_block_runs_as_it_stands(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", python_block("from onepass import")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert load_model(tmp_path / "model").centers.shape == (8, 4)
+    assert (tmp_path / "matrix_0.pbr").stat().st_size == 10_000 * 40
+
+
+def test_the_metric_definitions_are_ours():
+    [found] = [
+        value
+        for node in ast.walk(ast.parse(python_block("MetricDefinitions")))
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "MetricDefinitions"
+    ]
+    assert ast.literal_eval(found) == list(METRIC_DEFINITIONS)
+
+
+@pytest.mark.parametrize("name", [d.name for _, d in declarations() if not d.name.startswith("_")])
+def test_every_public_hyperparameter_is_described(name):
+    assert re.search(rf"^\|[^|]*`{name}`", README, re.MULTILINE)
