@@ -1,8 +1,8 @@
 """From a summary and a sample to the centers asked for.
 
-The summary's centers are few, so k-means is run on them from several starts at almost no cost; the
-best few results are refined on the sample. While every row fits the sample this is k-means on the
-data itself.
+The summary's centers are few, so k-means is run on them from several starts, with swaps out of
+local optima, at almost no cost; the best few results are refined on the sample. While every row
+fits the sample this is k-means on the data itself.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import numpy as np
 from onepass.cluster.arrays import Doubles, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers
 from onepass.cluster.lloyd import Clustering, lloyd
+from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers
 from onepass.cluster.summary import Summary
 
 _REFINED = 3
 _FINER = 0.1
+_SWAPS = 100
 
 
 class FinishSettings(NamedTuple):
@@ -159,4 +161,6 @@ def _scaled_weights(of_strata: Doubles, sample: Sample) -> Doubles:
 
 def _trial(data: WeightedRows, settings: FinishSettings, rng: np.random.Generator) -> Clustering:
     start = choose_centers(data, settings.n_clusters, settings.seeding, rng)
-    return lloyd(data, start, max_iter=settings.max_iter, tol=settings.tol)
+    settled = lloyd(data, start, max_iter=settings.max_iter, tol=settings.tol)
+    swapped = swap_centers(data, settled.centers, _SWAPS, rng)
+    return lloyd(data, swapped, max_iter=settings.max_iter, tol=settings.tol)
