@@ -21,7 +21,7 @@ from onepass.cluster.summary import Summary
 
 _REFINED = 3
 _FINER = 0.1
-_SWAPS = 100
+_SWAPS = 30
 
 
 class FinishSettings(NamedTuple):

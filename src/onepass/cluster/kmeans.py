@@ -44,7 +44,7 @@ class KMeans:
     local_init : {"k-means++", "random"}
         How each trial of the last step chooses its start among the summary's centers.
     n_init : int or "auto"
-        Trials of the last step, the best of which is taken; "auto" is 10.
+        Trials of the last step, the best of which is taken; "auto" is 20.
     max_iter : int
         Lloyd's iterations at most, in each trial of the last step.
     tol : float

@@ -54,8 +54,7 @@ def swap_centers(data: WeightedRows, centers: Rows, n_steps: int, rng: np.random
         candidates = state.draw(rng)
         if not len(candidates):
             break
-        swaps = [state.best_swap(candidate) for candidate in candidates]
-        best = min(swaps, key=lambda swap: swap.inertia)
+        best = state.best_swap(candidates)
         if best.inertia < state.inertia * (1 - _LEAST_GAIN):
             state.apply(best)
     return state.centers.astype(np.float32) + state.origin
@@ -74,6 +73,7 @@ class _State:
     """Rows with their two closest centers, in float64 and near the origin."""
 
     rows: Doubles
+    norms: Doubles
     weights: Doubles
     origin: Rows
     centers: Doubles
@@ -85,7 +85,8 @@ class _State:
         origin = data.rows.mean(axis=0)
         rows = data.rows.astype(np.float64) - origin
         exact = centers.astype(np.float64) - origin
-        return cls(rows, data.weights, origin, exact, *_two_closest(rows, exact))
+        norms = np.einsum("ij,ij->i", rows, rows)
+        return cls(rows, norms, data.weights, origin, exact, *_two_closest(rows, exact))
 
     @property
     def inertia(self) -> float:
@@ -99,17 +100,22 @@ class _State:
         drawn = np.searchsorted(cumulative, rng.random(_CANDIDATES) * cumulative[-1], side="right")
         return np.unique(np.minimum(drawn, len(self.rows) - 1)).astype(np.intp)
 
-    def best_swap(self, row: int) -> _Swap:
-        """Find the center that is missed least when a row takes its place."""
-        gap = self.rows - self.rows[row]
-        to_row = np.einsum("ij,ij->i", gap, gap)
+    def best_swap(self, candidates: npt.NDArray[np.intp]) -> _Swap:
+        """Find the row, and the center missed least when the row takes its place."""
+        table = self.rows[candidates] @ (-2 * self.rows.T)
+        table += self.norms
+        table += self.norms[candidates, None]
+        np.maximum(table, 0, out=table)
         first, second = self.sq_distances.T
-        with_all = np.minimum(to_row, first)
-        loss = self.weights * (np.minimum(to_row, second) - with_all)
-        missed = np.bincount(self.closest[:, 0], loss, len(self.centers))
-        center = int(missed.argmin())
-        inertia = float(self.weights @ with_all) + float(missed[center])
-        return _Swap(row, center, inertia, to_row)
+        with_all = np.minimum(table, first)
+        losses = self.weights * (np.minimum(table, second) - with_all)
+        swaps = []
+        for i, loss in enumerate(losses):
+            missed = np.bincount(self.closest[:, 0], loss, len(self.centers))
+            center = int(missed.argmin())
+            inertia = float(self.weights @ with_all[i]) + float(missed[center])
+            swaps.append(_Swap(int(candidates[i]), center, inertia, table[i]))
+        return min(swaps, key=lambda swap: swap.inertia)
 
     def apply(self, swap: _Swap) -> None:
         """Swap, and update the two closest centers of each row."""

@@ -13,7 +13,7 @@ from onepass.errors import UserError
 
 Auto: TypeAlias = Literal["auto"]
 
-AUTO_TRIALS = 10
+AUTO_TRIALS = 20
 _SUMMARY_CENTERS = 500
 _SAMPLE_PER_CLUSTER = 1024
 _SMALLEST_SAMPLE = 20_000

@@ -102,7 +102,7 @@ class Hyperparameters:
         whole(1), "Iterations at most in each trial of the last step.", "300"
     )
     local_lloyd_num_trials: int | Literal["auto"] = _declare(
-        auto_or(whole(1)), "Trials of the last step; the best is kept. auto: 10.", "auto"
+        auto_or(whole(1)), "Trials of the last step; the best is kept. auto: 20.", "auto"
     )
     local_lloyd_tol: float = _declare(
         real(0, 1), "A trial stops when an iteration gains no more than this share.", "0.0001"
