@@ -18,8 +18,9 @@ import numpy.typing as npt
 from onepass.cluster.arrays import Doubles, Rows, WeightedRows
 
 MAX_TABLE_VALUES = 2**24
-"""Distances held at once; where rows times centers are more, nothing is swapped."""
+"""Where rows times centers are more, nothing is swapped: it would take too long."""
 
+_TABLE_ROWS = 512
 _CANDIDATES = 5
 _LEAST_GAIN = 1e-9
 
@@ -45,7 +46,7 @@ def swap_centers(data: WeightedRows, centers: Rows, n_steps: int, rng: np.random
     Notes
     -----
     A step costs 12 * n_rows * n_features operations and, where it swaps, 4 * n_rows * n_features
-    more. Memory: 8 bytes for each row and center.
+    more. Memory: 16 bytes for each feature of a row, and for each pair of 512 rows and a center.
     """
     if len(centers) < 2 or len(data.rows) * len(centers) > MAX_TABLE_VALUES:
         return centers
@@ -134,11 +135,18 @@ class _State:
 
 def _two_closest(rows: Doubles, centers: Doubles) -> tuple[npt.NDArray[np.intp], Doubles]:
     """Return the closest and second closest center of each row, and their squared distances."""
-    table = rows @ (-2 * centers.T)
-    table += np.einsum("ij,ij->i", centers, centers)
-    table += np.einsum("ij,ij->i", rows, rows)[:, None]
-    np.maximum(table, 0, out=table)
-    two = np.argpartition(table, 1, axis=1)[:, :2]
-    sq_distances = np.take_along_axis(table, two, axis=1)
-    order = np.argsort(sq_distances, axis=1)
-    return np.take_along_axis(two, order, axis=1), np.take_along_axis(sq_distances, order, axis=1)
+    closest = np.empty((len(rows), 2), np.intp)
+    sq_distances = np.empty((len(rows), 2))
+    factor, norms = -2 * centers.T, np.einsum("ij,ij->i", centers, centers)
+    for start in range(0, len(rows), _TABLE_ROWS):
+        part = slice(start, start + _TABLE_ROWS)
+        table = rows[part] @ factor
+        table += norms
+        table += np.einsum("ij,ij->i", rows[part], rows[part])[:, None]
+        np.maximum(table, 0, out=table)
+        two = np.argpartition(table, 1, axis=1)[:, :2]
+        found = np.take_along_axis(table, two, axis=1)
+        order = np.argsort(found, axis=1)
+        closest[part] = np.take_along_axis(two, order, axis=1)
+        sq_distances[part] = np.take_along_axis(found, order, axis=1)
+    return closest, sq_distances
