@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.finish import calibrate, estimate_msd, measure_rows
+from onepass.cluster.finish import FinishSettings, calibrate, estimate_msd, finish, measure_rows
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.summary import Summary
 
@@ -48,6 +48,15 @@ def test_what_rows_gain_by_a_closer_center_is_estimated_from_the_sample():
     value, error = estimate_msd(summary, sample, np.float32([[-1], [4]]))
     assert value == (36 + 4 * 1 - 2 * 15) / 4
     assert error == pytest.approx(2 * 15 / 4)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_one_trial_leaves_no_center_where_two_share_a_cluster(seed):
+    """Three pairs, one trial from random rows: Lloyd's iterations alone stand still in some."""
+    data = WeightedRows(np.float32([[0], [2], [40], [42], [80], [82]]), np.ones(6))
+    settings = FinishSettings(3, "random", n_trials=1, max_iter=50, tol=0)
+    finished = finish(data, data, settings, np.random.default_rng(seed))
+    assert sorted(finished.centers[:, 0].tolist()) == [1, 41, 81]
 
 
 def test_rows_are_measured_by_weight():

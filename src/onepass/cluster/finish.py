@@ -78,7 +78,8 @@ def finish(
 
     Notes
     -----
-    Costs n_trials runs of Lloyd's iterations on the summary and 3 on the sample.
+    Costs two runs of Lloyd's iterations and 30 tried swaps on the summary for each trial, and 3
+    runs on the sample.
     """
     coarse = summary if len(summary.rows) >= 2 * settings.n_clusters else data
     trials = [_trial(coarse, settings, rng) for _ in range(settings.n_trials)]

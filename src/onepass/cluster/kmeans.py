@@ -2,7 +2,8 @@
 
     rows -> batches -> summary (weighted centers) and reservoir (sample) -> finish -> centers
 
-The story's middle, what is kept between two batches, is `onepass.cluster.stream.Stream`.
+The story's middle, what is kept between two batches, is `onepass.cluster.stream.Stream`. What makes
+this module long is the documentation of the one class that users of Python meet.
 """
 
 from __future__ import annotations
