@@ -31,6 +31,7 @@ FACE = "onepass"
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/",),
+    "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),
     "werkzeug": ("serving/",),
     "gunicorn": ("serving/gunicorn.py",),
@@ -38,6 +39,7 @@ WALLS = {
     "dask": ("distributed/",),
     "distributed": ("distributed/",),
     "click": ("cli/",),
+    "threadpoolctl": ("cluster/workers.py",),
     "numpy": ("cluster/", "data/", "finite.py", "formats/", "serving/app.py"),
 }
 GENERATED = "formats/record_pb2.py"

@@ -18,6 +18,10 @@ class UserError(OnepassError, ValueError):
     """
 
 
+class DataTypeError(UserError, TypeError):
+    """Data of a kind that cannot be clustered: sparse matrices, or values that are no numbers."""
+
+
 class NotFittedError(UserError, AttributeError):
     """Something was asked of a `KMeans` that has no centers yet."""
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from onepass.data.record_file import READ_BYTES, RecordFile
+from onepass.data.shards import whole_files
 from onepass.formats.record_writer import write_rows
 
 WIDTHS = [10, 26, 100, 400, 784]
@@ -79,7 +80,7 @@ class Readers:
 
     def decoded(self) -> int:
         n_bytes = 0
-        with RecordFile(self.path, self.n_features) as file:
+        with RecordFile(whole_files([self.path])[0], self.n_features) as file:
             while n := file.decode(self.rows).n_bytes:
                 n_bytes += n
         return n_bytes

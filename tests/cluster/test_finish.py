@@ -17,7 +17,7 @@ def sample_of(rows, weights, strata):
 def test_weights_and_means_of_the_strata_are_those_of_the_summary():
     summary = WeightedRows(np.float32([[10], [20], [70]]), np.array([6.0, 3.0, 4.0]))
     sample = sample_of([8, 9, 21], [1, 1, 1], [0, 0, 1])
-    rows, weights = calibrate(summary, sample)
+    rows, weights = calibrate(summary, sample, np.ones(len(sample.rows), bool))
     assert rows[:, 0].tolist() == [9.5, 10.5, 20, 70]
     assert weights.tolist() == [3, 3, 3, 4]
 
@@ -25,7 +25,7 @@ def test_weights_and_means_of_the_strata_are_those_of_the_summary():
 def test_the_sample_itself_is_not_changed():
     summary = WeightedRows(np.float32([[10]]), np.array([6.0]))
     sample = sample_of([8, 9], [1, 1], [0, 0])
-    calibrate(summary, sample)
+    calibrate(summary, sample, np.ones(len(sample.rows), bool))
     assert sample.rows[:, 0].tolist() == [8, 9]
 
 
@@ -35,7 +35,8 @@ def test_the_estimate_is_exact_where_no_stratum_is_cut():
     rows = np.float32([[1], [12]])
     summary._append(rows, np.array([2.0, 2.0]), rows * 2.0, np.array([2.0, 8.0]))
     sample = sample_of([0, 10], [2, 2], [0, 1])
-    value, error = estimate_msd(summary, sample, np.float32([[1], [12]]))
+    fitted = np.zeros(2, bool)
+    value, error = estimate_msd(summary, sample, fitted, np.float32([[1], [12]]))
     assert (value, error) == (2.5, 0)
 
 
@@ -45,7 +46,8 @@ def test_what_rows_gain_by_a_closer_center_is_estimated_from_the_sample():
     rows = np.float32([[0]])
     summary._append(rows, np.array([4.0]), rows * 4.0, np.array([36.0]))
     sample = sample_of([-3, 3], [1, 1], [0, 0])
-    value, error = estimate_msd(summary, sample, np.float32([[-1], [4]]))
+    fitted = np.zeros(2, bool)
+    value, error = estimate_msd(summary, sample, fitted, np.float32([[-1], [4]]))
     assert value == (36 + 4 * 1 - 2 * 15) / 4
     assert error == pytest.approx(2 * 15 / 4)
 
@@ -54,8 +56,8 @@ def test_what_rows_gain_by_a_closer_center_is_estimated_from_the_sample():
 def test_one_trial_leaves_no_center_where_two_share_a_cluster(seed):
     """Three pairs, one trial from random rows: Lloyd's iterations alone stand still in some."""
     data = WeightedRows(np.float32([[0], [2], [40], [42], [80], [82]]), np.ones(6))
-    settings = FinishSettings(3, "random", n_trials=1, max_iter=50, tol=0)
-    finished = finish(data, data, settings, np.random.default_rng(seed))
+    settings = FinishSettings(3, "random", n_trials=1, max_iter=50, tol=0, n_workers=1)
+    finished = finish(data, data, settings, np.random.SeedSequence(seed))
     assert sorted(finished.centers[:, 0].tolist()) == [1, 41, 81]
 
 

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans as Reference
 from sklearn.datasets import load_digits
 
 from onepass import KMeans
-from onepass.errors import NotFittedError, UserError
+from onepass.errors import DataTypeError, NotFittedError, UserError
 
 
 def mixture(n, d, k, seed=0, order="shuffled"):
@@ -105,7 +106,7 @@ def test_shards_merge_as_the_stream_they_are_parts_of_with_a_half_life():
     # A row weighs 2^(-age/h): the older half of four half-lives weighs a fifth of all.
     for kmeans in (whole, merged):
         assert kmeans.cluster_centers_.mean() == pytest.approx(8, abs=0.05)
-        assert kmeans._stream._reservoir.sample(4.0).weights.sum() == pytest.approx(
+        assert kmeans._stream._stream._reservoir.sample(4.0).weights.sum() == pytest.approx(
             kmeans._stream.total_weight, rel=0.05
         )
     assert merged.inertia_ == pytest.approx(whole.inertia_, rel=0.02)
@@ -116,7 +117,7 @@ def test_shards_merge_as_the_stream_they_are_parts_of_with_a_half_life():
 def test_shards_of_one_seed_do_not_sample_alike():
     X = mixture(60_000, 3, 5)
     shards = [KMeans(5).partial_fit(x) for x in (X[:30_000], X[30_000:])]
-    first, second = (shard._stream._reservoir._keys[:1000] for shard in shards)
+    first, second = (shard._stream._stream._reservoir._keys[:1000] for shard in shards)
     assert len(np.intersect1d(first, second)) == 0
 
 
@@ -182,7 +183,7 @@ def test_memory_does_not_grow_with_the_stream():
     kmeans = KMeans(5, reservoir_bytes=2**20)
     for seed in range(30):
         kmeans.partial_fit(mixture(20_000, 3, 5, seed))
-    stream = kmeans._stream
+    stream = kmeans._stream._stream
     assert stream._reservoir._rows.nbytes + stream.summary._sums.nbytes < 2 * 2**20
     assert len(stream._buffer) < kmeans.batch_size
     assert kmeans.n_centers_ <= 5 * 100
@@ -204,6 +205,32 @@ def test_a_further_epoch_refuses_what_the_first_does():
     kmeans = KMeans(2).fit(mixture(100, 3, 2))
     with pytest.raises(UserError, match=r"X\[0, 1\] is NaN"):
         kmeans.refine([[[1.0, np.nan, 2.0]]])
+
+
+def test_in_a_further_epoch_weights_are_repetition():
+    X, weights = mixture(3000, 3, 5), np.random.default_rng(0).integers(0, 4, 3000)
+    pairs = [*zip(np.array_split(X, 4), np.array_split(weights, 4), strict=True)]
+    weighted, repeated = (KMeans(5).fit(X, sample_weight=weights) for _ in range(2))
+    msds = weighted.refine(pairs), repeated.refine([np.repeat(X, weights, axis=0)])
+    assert msds[0] == pytest.approx(msds[1], rel=1e-6)
+    np.testing.assert_allclose(weighted.cluster_centers_, repeated.cluster_centers_, rtol=1e-5)
+
+
+def test_a_further_epoch_takes_weights_of_any_scale():
+    kmeans = KMeans(1).fit([[0.0], [3.0]])
+    assert kmeans.refine([([[0.0], [3.0]], [1e-3, 2e-3])]) == pytest.approx(2.25)
+    assert kmeans.cluster_centers_.tolist() == [[2.0]]
+    with pytest.raises(UserError, match="no rows of positive weight"):
+        kmeans.refine([([[5.0]], [0])])
+    assert kmeans.cluster_centers_.tolist() == [[2.0]]
+
+
+def test_a_further_epoch_refuses_weights_that_do_not_fit_the_rows():
+    kmeans = KMeans(1).fit([[0.0], [3.0]])
+    with pytest.raises(UserError, match=r"sample_weight must have shape \(2,\), got \(1,\)"):
+        kmeans.refine([([[0.0], [3.0]], [1])])
+    with pytest.raises(UserError, match="a batch of 3 items: a tuple must hold rows and their"):
+        kmeans.refine([([0.0], [3.0], [4.0])])
 
 
 def test_weights_are_repetition():
@@ -287,14 +314,27 @@ def test_values_that_are_not_finite_are_named():
         KMeans(2).partial_fit(X)
 
 
-def test_rows_too_far_apart_for_float32_are_refused():
-    X = np.random.default_rng(0).normal(0, 1e25, (600, 2))
-    with pytest.raises(UserError, match="squared distances overflow float32; scale the features"):
-        KMeans(2).fit(X)
+@pytest.mark.parametrize(
+    ("X", "kind", "message"),
+    [
+        (sparse.csr_array(np.eye(3)), DataTypeError, "the sparse csr_array: pass X.toarray()"),
+        (np.full((2, 1), 1j), UserError, "Complex data not supported: X is of dtype complex128"),
+        ([[1j]], DataTypeError, "X must be a dense matrix of numbers: .* not 'complex'"),
+        ([[{}]], DataTypeError, "X must be a dense matrix of numbers: .* not 'dict'"),
+        ([["a"]], UserError, "X must be a dense matrix of numbers: .*'a'"),
+        ([1.0, 2.0], UserError, r"got shape \(2,\). Reshape your data: X.reshape\(-1, 1\)"),
+        (np.ones((4, 0)), UserError, r"X has 0 feature\(s\) \(shape=\(4, 0\)\)"),
+    ],
+)
+def test_what_is_no_matrix_of_numbers_is_refused(X, kind, message):
+    with pytest.raises(kind, match=message):
+        KMeans(1).fit(X)
+    with pytest.raises(kind, match=message):
+        KMeans(1).fit([[1.0]]).predict(X)
 
 
 def test_another_width_is_refused():
-    with pytest.raises(UserError, match="X has 3 features, expected 2"):
+    with pytest.raises(UserError, match="X has 3 features, but KMeans is expecting 2 features"):
         KMeans(2).fit(np.ones((5, 2)) * np.arange(5)[:, None]).predict(np.ones((1, 3)))
 
 

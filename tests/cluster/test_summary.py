@@ -5,7 +5,7 @@ import pytest
 
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.kernels.cpu import nearest_centers
-from onepass.cluster.summary import Summary
+from onepass.cluster.summary import Summary, _cheapest_unions
 
 
 def weighted(rows, weights=None):
@@ -159,6 +159,6 @@ def test_the_cheapest_pair_by_wards_cost_is_merged_first():
     rows = np.array([[0], [1], [10], [12], [100]], np.float32)
     weights = np.array([1.0, 1.0, 9.0, 9.0, 5.0])
     summary._append(rows, weights, rows * weights[:, None], np.zeros(len(rows)))
-    into = summary._cheapest_unions(1)
+    into = _cheapest_unions(*summary._closest_by_ward(np.arange(5)), weights, 1)
     assert into[0] == into[1]
     assert into[2:].tolist() == [2, 3, 4]

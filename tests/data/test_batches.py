@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.record_file import READ_BYTES
+from onepass.data.shards import Span, whole_files
 from onepass.errors import DecodeError, PlatformError, WidthError
 from onepass.formats.record_writer import write_rows
 
@@ -27,7 +28,7 @@ def put(directory, *contents):
 
 
 def batches(paths, n_features=3, batch_rows=4):
-    return [batch.copy() for batch in BatchReader(paths, n_features, batch_rows)]
+    return [batch.copy() for batch in BatchReader(whole_files(paths), n_features, batch_rows)]
 
 
 def refusal(paths, **how):
@@ -58,7 +59,7 @@ def test_a_full_last_batch_is_not_followed_by_an_empty_one(tmp_path):
 
 def test_rows_and_bytes_are_counted(tmp_path):
     data = write_rows(rows_of(10))
-    reader = BatchReader(put(tmp_path, data, data), 3, 4)
+    reader = BatchReader(whole_files(put(tmp_path, data, data)), 3, 4)
     assert (reader.n_rows, reader.n_bytes) == (0, 0)
     for _ in reader:
         pass
@@ -161,7 +162,7 @@ def test_bytes_that_are_no_records_are_refused(tmp_path):
 
 def test_rows_before_a_broken_record_are_still_read(tmp_path):
     rows = rows_of(5)
-    reader = iter(BatchReader(put(tmp_path, write_rows(rows)[:-1]), 3, 2))
+    reader = iter(BatchReader(whole_files(put(tmp_path, write_rows(rows)[:-1])), 3, 2))
     assert np.array_equal(next(reader), rows[:2])
     assert np.array_equal(next(reader), rows[2:4])
     with pytest.raises(DecodeError):
@@ -170,7 +171,7 @@ def test_rows_before_a_broken_record_are_still_read(tmp_path):
 
 def test_a_file_that_has_vanished_is_an_error_of_the_platform(tmp_path):
     present, gone = put(tmp_path, write_rows(rows_of(4)), write_rows(rows_of(4)))
-    reader = iter(BatchReader([present, gone], 3, 4))
+    reader = iter(BatchReader([*whole_files([present]), Span(gone, 0, 64)], 3, 4))
     next(reader)
     gone.unlink()
     with pytest.raises(PlatformError, match=f"cannot open {gone}: No such file or directory"):
@@ -181,19 +182,21 @@ def test_a_file_that_has_vanished_is_an_error_of_the_platform(tmp_path):
 def test_a_peek_checks_the_first_record_alone_whatever_its_width(tmp_path, sparse):
     data = write_rows(rows_of(1), sparse=sparse) + write_rows(rows_of(1, 2))
     files = put(tmp_path, b"", data)
-    BatchReader(files, 3, 1).peek()
+    BatchReader(whole_files(files), 3, 1).peek()
     for n_features in (2, 2**31 - 1):
         with pytest.raises(WidthError, match=rf"part-1, record 0 at byte 0: .* {n_features}$"):
-            BatchReader(files, n_features, 1).peek()
+            BatchReader(whole_files(files), n_features, 1).peek()
 
 
 def test_a_peek_reads_as_far_as_the_first_record_goes(tmp_path):
     rows = rows_of(2, READ_BYTES)
-    BatchReader(put(tmp_path, write_rows(rows)), READ_BYTES, 1).peek()
+    BatchReader(whole_files(put(tmp_path, write_rows(rows))), READ_BYTES, 1).peek()
     with pytest.raises(DecodeError, match="the data ends inside this record"):
-        BatchReader(put(tmp_path, write_rows(rows)[:READ_BYTES]), READ_BYTES, 1).peek()
+        BatchReader(whole_files(put(tmp_path, write_rows(rows)[:READ_BYTES])), READ_BYTES, 1).peek()
 
 
 def test_files_never_hold_more_rows_than_the_most(tmp_path):
     files = put(tmp_path, write_rows(rows_of(10, 1)), b"", write_rows(rows_of(5, 1)))
-    assert 15 <= most_rows(files) <= sum(path.stat().st_size for path in files) // 8 + 1
+    assert (
+        15 <= most_rows(whole_files(files)) <= sum(path.stat().st_size for path in files) // 8 + 1
+    )

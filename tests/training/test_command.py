@@ -161,10 +161,10 @@ def test_a_pass_that_fails_at_a_terminal_gives_the_line_and_the_cursor_back(opt_
     assert "one pass over the data" not in error
 
 
-@pytest.fixture
-def long_job(opt_ml):
+@pytest.fixture(params=["1", "3"])
+def long_job(opt_ml, request):
     """A job in the middle of its pass: a file of 64 MiB that is read again and again."""
-    opt_ml.configure(k="50", feature_dim="8", mini_batch_size="1000")
+    opt_ml.configure(k="50", feature_dim="8", mini_batch_size="1000", num_workers=request.param)
     rows = np.random.default_rng(0).normal(size=(1_000_000, 8)).astype(np.float32)
     first = opt_ml.put(rows, name="matrix_00.pbr")
     for i in range(1, 40):
@@ -176,20 +176,31 @@ def long_job(opt_ml):
     process.stderr.close()
 
 
+def workers_of(process):
+    """The processes that share the job's data, the job's own where it is alone."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children] or [process.pid]
+
+
+def is_running(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def wait_until_it_reads(process):
-    """Wait until the process has read more than its own code, some 100 MB."""
+    """Wait until a process has read more than its own code, some 100 MB; returns all workers."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and process.poll() is None:
-        n_bytes = int(Path(f"/proc/{process.pid}/io").read_text().split()[1])
-        if n_bytes > 100e6:
-            return
+        workers = workers_of(process)
+        if int(Path(f"/proc/{workers[0]}/io").read_text().split()[1]) > 100e6:
+            return workers
         time.sleep(0.01)
     raise AssertionError("the job has not begun to read")
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
 def test_sigterm_ends_a_job_with_143_a_reason_and_no_model(opt_ml, long_job, signals):
-    wait_until_it_reads(long_job)
+    workers = wait_until_it_reads(long_job)
     stopped = time.monotonic()
     for number in signals:
         long_job.send_signal(number)
@@ -200,6 +211,30 @@ def test_sigterm_ends_a_job_with_143_a_reason_and_no_model(opt_ml, long_job, sig
     assert log.splitlines()[-1].endswith(opt_ml.failure)
     assert "Traceback" not in log
     assert nothing_was_made(opt_ml)
+    assert not any(is_running(pid) for pid in workers)
+
+
+@pytest.mark.parametrize("long_job", ["3"], indirect=True)
+def test_a_worker_that_is_killed_ends_the_job_with_a_reason_and_no_model(opt_ml, long_job):
+    workers = wait_until_it_reads(long_job)
+    os.kill(workers[1], signal.SIGKILL)
+    _, log = long_job.communicate(timeout=PATIENCE_S)
+    assert long_job.returncode == 3
+    assert opt_ml.failure.startswith("AlgorithmError: a process was killed, most likely for want")
+    assert "Traceback" not in log
+    assert nothing_was_made(opt_ml)
+    assert not any(is_running(pid) for pid in workers)
+
+
+@pytest.mark.parametrize("long_job", ["3"], indirect=True)
+def test_workers_end_when_the_job_is_killed(long_job):
+    workers = wait_until_it_reads(long_job)
+    long_job.kill()
+    long_job.wait(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a worker goes on for nobody"
+        time.sleep(0.05)
 
 
 def test_sigint_ends_a_job_with_130_a_reason_and_no_model(opt_ml, long_job):

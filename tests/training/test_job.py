@@ -262,3 +262,68 @@ def test_on_real_data_defaults_reach_the_originals_quality(opt_ml, run, acs_rows
     msd = sq_distances(acs_rows, load_model(trained.model_file).centers).mean()
     assert msd <= 0.1060  # the original's two models reach 0.1076 and 0.1074
     assert trained.msd == pytest.approx(msd, rel=1e-6)
+
+
+def mixture(n, seed=0):
+    rng = np.random.default_rng(seed)
+    means = rng.normal(0, 6, (12, 4))
+    return (means[rng.integers(0, 12, n)] + rng.normal(size=(n, 4))).astype(np.float32)
+
+
+def test_several_workers_make_a_model_as_good_as_one(opt_ml, run):
+    rows = mixture(60_000)
+    rows = rows[np.argsort(rows[:, 0])]  # so that each worker sees other clusters
+    opt_ml.put(rows[:25_000], name="a.pbr")
+    opt_ml.put(rows[25_000:], name="b.pbr")
+    msds = []
+    for n in (1, 2, 5):
+        trained = run(k="12", feature_dim="4", num_workers=str(n))
+        assert (trained.n_rows, trained.n_bytes) == (
+            len(rows),
+            sum(path.stat().st_size for path in (opt_ml.base / "input/data/train").iterdir()),
+        )
+        msds.append(sq_distances(rows, load_model(opt_ml.model_file).centers).mean())
+    assert max(msds) <= 1.005 * min(msds)
+
+
+def test_the_same_number_of_workers_gives_the_same_bytes(opt_ml, run):
+    opt_ml.put(mixture(30_000))
+    models = []
+    for _ in range(2):
+        run(k="12", feature_dim="4", num_workers="3", epochs="2")
+        models.append(opt_ml.model_file.read_bytes())
+    assert models[0] == models[1]
+
+
+def test_workers_score_and_refine_all_rows(opt_ml, run, caplog):
+    rows = mixture(20_000)
+    opt_ml.put(rows)
+    opt_ml.put(rows[:9_001], channel="test")
+    found = run(k="12", feature_dim="4", num_workers="3", epochs="3", eval_metrics='["ssd"]')
+    centers = load_model(opt_ml.model_file).centers
+    assert found.scores["ssd"] == pytest.approx(sq_distances(rows[:9_001], centers).sum(), rel=1e-6)
+    exact = [float(msd) for msd in logged(caplog, r"epoch \d: exact train msd (\S+) before")]
+    assert len(exact) == 2
+    assert sq_distances(rows, centers).mean() <= exact[1] <= exact[0]
+
+
+def test_more_workers_than_records_are_no_matter(opt_ml, run, blobs):
+    opt_ml.put(blobs[:7])
+    assert run(k="3", feature_dim="3", num_workers="20").n_rows == 7
+
+
+def test_a_bad_record_is_named_by_its_number_whichever_worker_meets_it(opt_ml, run, blobs):
+    path = opt_ml.put(blobs)
+    data = bytearray(path.read_bytes())
+    size = len(data) // len(blobs)
+    data[550 * size : 550 * size + 4] = b"oops"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=f"record 550 at byte {550 * size}: no RecordIO record"):
+        run(k="3", feature_dim="3", num_workers="4")
+
+
+def test_epochs_end_when_no_center_moves(opt_ml, run, blobs, caplog):
+    opt_ml.put(blobs)
+    run(k="3", feature_dim="3", epochs="50")
+    assert logged(caplog, "(no center has moved)") == ["no center has moved"]
+    assert len(logged(caplog, "(exact train msd)")) < 10

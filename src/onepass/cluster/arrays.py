@@ -13,6 +13,7 @@ Labels: TypeAlias = npt.NDArray[np.int32]
 """The index of a center for each sample, shape (n_samples,)."""
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 class WeightedRows(NamedTuple):

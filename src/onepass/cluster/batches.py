@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Rows, WeightedRows
-from onepass.errors import UserError
+from onepass.errors import DataTypeError, UserError
 from onepass.finite import first_non_finite
+
+Batch: TypeAlias = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike | None]
+"""Rows, or a tuple of rows and their weights."""
 
 
 def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
@@ -24,17 +28,24 @@ def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
     Raises
     ------
     UserError
-        Naming the shape, or the row and column of the first value that is not finite.
+        Naming the shape, or the row and column of the first value that is not finite. A
+        `DataTypeError` for a sparse matrix and for values that are no numbers.
     """
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            rows = np.ascontiguousarray(X, np.float32)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"X must be a dense matrix of numbers: {error}") from error
-    if rows.ndim != 2 or not rows.shape[1]:
-        raise UserError(f"X must be a matrix of samples by features, got shape {rows.shape}")
+    rows = _dense(X)
+    if rows.ndim != 2:
+        raise UserError(
+            f"X must be a matrix of samples by features, got shape {rows.shape}. Reshape your "
+            "data: X.reshape(-1, 1) is of one feature, X.reshape(1, -1) is one sample"
+        )
+    if not rows.shape[1]:
+        raise UserError(
+            f"X has 0 feature(s) (shape={rows.shape}) while a minimum of 1 is required."
+        )
     if n_features is not None and rows.shape[1] != n_features:
-        raise UserError(f"X has {rows.shape[1]} features, expected {n_features}")
+        raise UserError(
+            f"X has {rows.shape[1]} features, but KMeans is expecting {n_features} features as "
+            "input"
+        )
     bad = first_non_finite(rows)
     if bad:
         raise UserError(
@@ -56,6 +67,55 @@ def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Double
             f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights are finite and not negative"
         )
     return weights
+
+
+def check_weighted(
+    X: npt.ArrayLike, sample_weight: npt.ArrayLike | None, n_features: int | None = None
+) -> WeightedRows:
+    """Return `X` as clean float32 rows, and the weight of each."""
+    rows = check_rows(X, n_features)
+    return WeightedRows(rows, check_weights(sample_weight, len(rows)))
+
+
+def as_pair(batch: Batch) -> tuple[npt.ArrayLike, npt.ArrayLike | None]:
+    """Return the rows and the weights of a batch, neither of them checked.
+
+    Parameters
+    ----------
+    batch : array-like of shape (n_samples, n_features), or tuple
+        A tuple is taken as rows and weights, whatever it holds.
+
+    Raises
+    ------
+    UserError
+        For a tuple of another number of items than two.
+    """
+    if not isinstance(batch, tuple):
+        return batch, None
+    if len(batch) != 2:
+        raise UserError(
+            f"a batch of {len(batch)} items: a tuple must hold rows and their weights; "
+            "rows alone must be an array or a list"
+        )
+    X, sample_weight = batch
+    return X, sample_weight
+
+
+def _dense(X: npt.ArrayLike) -> Rows:
+    """Return `X` as float32, of whatever shape."""
+    if hasattr(X, "toarray"):
+        raise DataTypeError(
+            f"X must be a dense matrix, got the sparse {type(X).__name__}: pass X.toarray()"
+        )
+    given = np.asarray(X) if hasattr(X, "__array__") else X
+    if isinstance(given, np.ndarray) and given.dtype.kind == "c":
+        raise UserError(f"Complex data not supported: X is of dtype {given.dtype}, not real")
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.ascontiguousarray(given, np.float32)
+    except (TypeError, ValueError) as error:
+        kind = DataTypeError if isinstance(error, TypeError) else UserError
+        raise kind(f"X must be a dense matrix of numbers: {error}") from error
 
 
 class RowBuffer:

@@ -7,21 +7,24 @@ fits the sample this is k-means on the data itself.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
-from onepass.cluster.kernels.cpu import accumulate, nearest_centers
+from onepass.cluster.arrays import Doubles, Flags, Rows, WeightedRows
+from onepass.cluster.kernels.cpu import accumulate, nearest_centers, sq_distances_to
 from onepass.cluster.lloyd import Clustering, lloyd
 from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers
 from onepass.cluster.summary import Summary
+from onepass.cluster.workers import spread
 
 _REFINED = 3
 _FINER = 0.1
 _SWAPS = 30
+_ROWS_AT_ONCE = 8192
 
 
 class FinishSettings(NamedTuple):
@@ -32,6 +35,7 @@ class FinishSettings(NamedTuple):
     n_trials: int
     max_iter: int
     tol: float
+    n_workers: int
 
 
 class Msd(NamedTuple):
@@ -63,7 +67,10 @@ class Finished(NamedTuple):
 
 
 def finish(
-    summary: WeightedRows, data: WeightedRows, settings: FinishSettings, rng: np.random.Generator
+    summary: WeightedRows,
+    data: WeightedRows,
+    settings: FinishSettings,
+    seeds: np.random.SeedSequence,
 ) -> Finished:
     """Make the final centers.
 
@@ -74,7 +81,8 @@ def finish(
     data : WeightedRows
         The rows themselves, or a sample that stands for them.
     settings : FinishSettings
-    rng : numpy.random.Generator
+    seeds : numpy.random.SeedSequence
+        Each trial draws from one of its own, so that the order of trials does not matter.
 
     Notes
     -----
@@ -82,39 +90,57 @@ def finish(
     runs on the sample.
     """
     coarse = summary if len(summary.rows) >= 2 * settings.n_clusters else data
-    trials = [_trial(coarse, settings, rng) for _ in range(settings.n_trials)]
+    rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials)]
+    trials = spread(settings.n_workers, partial(_trial, coarse, settings), rngs)
     total = float(coarse.weights.sum())
     best_first = sorted(trials, key=lambda trial: trial.inertia)
     refined = [
-        lloyd(data, trial.centers, max_iter=settings.max_iter, tol=settings.tol * _FINER)
+        lloyd(
+            data,
+            trial.centers,
+            max_iter=settings.max_iter,
+            tol=settings.tol * _FINER,
+            n_workers=settings.n_workers,
+        )
         for trial in best_first[:_REFINED]
     ]
     best = min(refined, key=lambda clustering: clustering.inertia)
     return Finished(best.centers, tuple(trial.inertia / total for trial in trials))
 
 
-def calibrate(summary: WeightedRows, sample: Sample) -> WeightedRows:
+def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedRows:
     """Correct a sample by what the summary knows exactly: each center's weight and mean.
 
     Within each stratum the weights are scaled to the weight of its center and the rows shifted so
     that their mean is the center. Centers without a row in the sample stand for themselves.
+
+    Parameters
+    ----------
+    summary : WeightedRows
+    sample : Sample
+    fitted : ndarray of shape (n,), bool
+        The rows of the sample to be used.
 
     Returns
     -------
     WeightedRows
         A copy.
     """
-    weights = _scaled_weights(summary.weights, sample)
+    chosen = np.flatnonzero(fitted)
+    strata = sample.strata[chosen]
+    weights = _scaled_weights(summary.weights, sample, fitted)
     sums, received = accumulate(sample.rows, sample.strata, len(summary.rows), weights)
     seen = received > 0
     shift = np.zeros_like(summary.rows)
     shift[seen] = summary.rows[seen] - sums[seen] / received[seen, None]
-    n = len(sample.rows)
+    n = len(chosen)
     rows = np.empty((n + int((~seen).sum()), sample.rows.shape[1]), np.float32)
-    np.take(shift, sample.strata, axis=0, out=rows[:n])
-    rows[:n] += sample.rows
+    np.take(sample.rows, chosen, axis=0, out=rows[:n])
+    for start in range(0, n, _ROWS_AT_ONCE):
+        part = slice(start, min(start + _ROWS_AT_ONCE, n))
+        rows[part] += shift[strata[part]]
     rows[n:] = summary.rows[~seen]
-    return WeightedRows(rows, np.concatenate([weights, summary.weights[~seen]]))
+    return WeightedRows(rows, np.concatenate([weights[chosen], summary.weights[~seen]]))
 
 
 def measure_rows(data: WeightedRows, centers: Rows) -> Msd:
@@ -123,18 +149,20 @@ def measure_rows(data: WeightedRows, centers: Rows) -> Msd:
     return Msd(float(data.weights @ sq_distances / data.weights.sum()), 0.0)
 
 
-def estimate_msd(summary: Summary, sample: Sample, centers: Rows) -> Msd:
+def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows) -> Msd:
     """Estimate the mean squared distance of all rows to their closest center.
 
     If every row went to the center that is closest to its stratum's mean, the sum would be known
     exactly: the scatter of each stratum and the distance of its mean. Only what rows gain by going
-    to a closer center than their stratum's is estimated from the sample. So the estimate does not
-    shrink with the sample that the centers were fitted to, as a mean over that sample would.
+    to a closer center than their stratum's is estimated, from rows that the centers have not been
+    fitted to: those that they have been fitted to would flatter them.
 
     Parameters
     ----------
     summary : Summary
     sample : Sample
+    fitted : ndarray of shape (n,), bool
+        The rows of the sample that the centers were fitted to.
     centers : ndarray of shape (n_clusters, n_features), float32
 
     Returns
@@ -143,20 +171,29 @@ def estimate_msd(summary: Summary, sample: Sample, centers: Rows) -> Msd:
     """
     of_strata = nearest_centers(summary.centers, centers)
     known = float(summary.scatter.sum() + of_strata.sq_distances @ summary.weights)
-    own = centers[of_strata.labels[sample.strata]]
-    own -= sample.rows
-    gain = np.einsum("ij,ij->i", own, own, dtype=np.float64)
-    gain -= nearest_centers(sample.rows, centers).sq_distances
-    gain *= _scaled_weights(summary.weights, sample)
+    # Where a stratum has no other rows, those fitted must do.
+    lacking = np.bincount(sample.strata, ~fitted, len(summary)) == 0
+    used = ~fitted | lacking[sample.strata]
+    weights = _scaled_weights(summary.weights, sample, used)
+    gain = np.zeros(len(weights))
+    chosen = np.flatnonzero(used)
+    for start in range(0, len(chosen), _ROWS_AT_ONCE):
+        part = chosen[start : start + _ROWS_AT_ONCE]
+        rows = sample.rows[part]
+        own = of_strata.labels[sample.strata[part]]
+        gain[part] = sq_distances_to(rows, centers, own)
+        gain[part] -= nearest_centers(rows, centers).sq_distances
+    gain *= weights
     total = float(summary.weights.sum())
     return Msd((known - float(gain.sum())) / total, float(np.linalg.norm(gain)) / total)
 
 
-def _scaled_weights(of_strata: Doubles, sample: Sample) -> Doubles:
-    """Scale the sample's weights so that each stratum's add up to what it weighs."""
-    received = np.bincount(sample.strata, sample.weights, len(of_strata))
+def _scaled_weights(of_strata: Doubles, sample: Sample, used: Flags) -> Doubles:
+    """Scale the weights of the rows used so that each stratum's add up to what it weighs."""
+    weights = np.where(used, sample.weights, 0.0)
+    received = np.bincount(sample.strata, weights, len(of_strata))
     scale = np.divide(of_strata, received, out=np.zeros_like(received), where=received > 0)
-    weights: Doubles = sample.weights * scale[sample.strata]
+    weights *= scale[sample.strata]
     return weights
 
 

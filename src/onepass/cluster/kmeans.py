@@ -2,31 +2,38 @@
 
     rows -> batches -> summary (weighted centers) and reservoir (sample) -> finish -> centers
 
-The story's middle, what is kept between two batches, is `onepass.cluster.stream.Stream`. What makes
-this module long is the documentation of the one class that users of Python meet.
+The story's middle, what is kept between two batches, is `onepass.cluster.stream.Stream`. What
+it answers once there are centers, and what scikit-learn expects of it, stands in
+`onepass.cluster.estimator`. What makes this module long is the documentation of the one class that
+users of Python meet.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Self
 
+import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
-from onepass.cluster.batches import check_rows, check_weights
+from onepass.cluster.arrays import Rows, WeightedRows
+from onepass.cluster.batches import Batch, as_pair, check_weighted
+from onepass.cluster.epoch import LloydStep, sum_shard, take_step
+from onepass.cluster.estimator import Estimator
 from onepass.cluster.finish import FinishSettings
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.parameters import Auto, Parameters, check_seed
+from onepass.cluster.scaled import ScaledStream
 from onepass.cluster.seeding import Seeding
-from onepass.cluster.stream import Stream
-from onepass.errors import NotFittedError, UserError
+from onepass.cluster.workers import one_blas_thread
+from onepass.errors import UserError
+from onepass.resources import available_cpus
 
 DEFAULT_RESERVOIR_BYTES = 256 * 2**20
 
 
-class KMeans:
+class KMeans(Estimator):
     """K-means in one pass over the data, in memory that does not grow with it.
 
     Parameters
@@ -54,9 +61,10 @@ class KMeans:
         What the sample that refines the result may take: 1,024 rows a cluster, or 20,000 where that
         is more, as far as they fit, and never less than two a cluster. While all rows fit, the
         result is k-means on the data itself.
-    random_state : int or None
+    random_state : int, None, numpy.random.RandomState or numpy.random.Generator
         Seed. The same seed and the same rows in the same order give the same centers, in whatever
-        pieces the rows arrive before `finalize`; None draws a new seed for each fit.
+        pieces the rows arrive before `finalize`; None, and a generator of random numbers, draws a
+        new seed for each fit.
 
     Attributes
     ----------
@@ -69,6 +77,10 @@ class KMeans:
     labels_ : ndarray of shape (n_samples,), int32
         After `fit` only.
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,), object
+        Only where the first rows came as a data frame whose columns are all named by texts.
+    n_iter_ : int
+        Passes over all rows: one, and one more for each `refine`.
     n_samples_seen_ : int
     n_centers_ : int
         Weighted centers that stand for the rows absorbed.
@@ -94,12 +106,10 @@ class KMeans:
            [10. ,  0.5]], dtype=float32)
     """
 
-    cluster_centers_: Rows
     inertia_: float
     msd_: float
     msd_error_: float
-    labels_: Labels
-    n_features_in_: int
+    n_iter_: int
     trial_msds_: tuple[float, ...]
 
     def __init__(
@@ -115,7 +125,7 @@ class KMeans:
         max_iter: int = 300,
         tol: float = 1e-4,
         reservoir_bytes: int = DEFAULT_RESERVOIR_BYTES,
-        random_state: int | None = 0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -128,11 +138,13 @@ class KMeans:
         self.tol = tol
         self.reservoir_bytes = reservoir_bytes
         self.random_state = random_state
-        self._stream: Stream | None = None
+        self._stream: ScaledStream | None = None
+        self._n_shards = 1
 
+    @one_blas_thread
     def fit(
         self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
-    ) -> KMeans:
+    ) -> Self:
         """Cluster `X` from scratch.
 
         Parameters
@@ -149,18 +161,21 @@ class KMeans:
             Itself.
         """
         del y
-        rows = check_rows(X)
+        data = check_weighted(X, sample_weight)
+        self._check_names(X, first=True)
         self._stream = None
         for name in ("cluster_centers_", "labels_"):
             if hasattr(self, name):
                 delattr(self, name)
-        self.partial_fit(rows, sample_weight=sample_weight).finalize()
-        self.labels_ = self.predict(rows)
+        self._begun(data.rows.shape[1]).push(data)
+        self.finalize()
+        self.labels_ = self._model().predict(data.rows)
         return self
 
+    @one_blas_thread
     def partial_fit(
         self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
-    ) -> KMeans:
+    ) -> Self:
         """Take more rows of the stream. `finalize` gives the centers.
 
         Parameters
@@ -170,12 +185,28 @@ class KMeans:
         sample_weight : array-like of shape (n_samples,), optional
         """
         del y
-        rows = check_rows(X, self._stream.n_features if self._stream else None)
-        weights = check_weights(sample_weight, len(rows))
-        self._begun(rows.shape[1]).push(WeightedRows(rows, weights))
+        self._check_names(X, first=self._stream is None)
+        data = check_weighted(X, sample_weight, self._stream.n_features if self._stream else None)
+        self._begun(data.rows.shape[1]).push(data)
         return self
 
-    def merge(self, other: KMeans) -> KMeans:
+    def shard(self, n_shards: int) -> Self:
+        """Return an instance with the same parameters for one of several shards of a stream.
+
+        Each shard is taken by `partial_fit` in a thread, process or machine of its own. All are
+        then given to `merge` of this instance, in their order.
+
+        Parameters
+        ----------
+        n_shards : int
+            All together; each keeps its share of the sample.
+        """
+        shard = type(self)(**self.get_params())
+        shard._n_shards = n_shards  # noqa: SLF001 - one of us
+        return shard
+
+    @one_blas_thread
+    def merge(self, other: KMeans) -> Self:
         """Take what another instance has seen, as if its rows had followed.
 
         Parameters
@@ -190,10 +221,12 @@ class KMeans:
             Itself; call `finalize` for the centers of the union.
         """
         if other._stream is not None and other.n_samples_seen_:
+            self._merge_names(other, first=self._stream is None)
             self._begun(other._stream.n_features).merge(other._stream)
         return self
 
-    def finalize(self) -> KMeans:
+    @one_blas_thread
+    def finalize(self) -> Self:
         """Make the final centers of all rows taken so far.
 
         More rows may follow, in a new batch: the last one ends here, complete or not.
@@ -211,28 +244,32 @@ class KMeans:
         parameters = self._checked()
         if self._stream is None or self._stream.n_rows < parameters.n_clusters:
             raise UserError(
-                f"{self.n_samples_seen_} rows of positive weight cannot make "
+                f"{self.n_samples_seen_} rows of a weight above zero cannot make "
                 f"n_clusters={parameters.n_clusters} clusters"
             )
         finished = self._stream.finish(
             FinishSettings(
                 parameters.n_clusters,
                 parameters.local_init,
-                parameters.n_trials,
+                parameters.n_trials(self._stream.n_rows, self._stream.n_features),
                 parameters.max_iter,
                 parameters.tol,
+                available_cpus(),
             )
         )
         self.trial_msds_ = finished.trial_msds
+        self.n_iter_ = 1
         return self._adopt(finished.centers, self._stream)
 
-    def refine(self, batches: Iterable[Rows]) -> float:
+    @one_blas_thread
+    def refine(self, batches: Iterable[Batch]) -> float:
         """Make one exact step of Lloyd's algorithm over all the data: a further epoch.
 
         Parameters
         ----------
-        batches : iterable of array-like of shape (n, n_features)
-            All rows once more; each counts once, however it was weighted before.
+        batches : iterable of array-like of shape (n, n_features), or of tuples
+            All rows once more. A tuple holds rows and their weights, which are array-like of shape
+            (n,); rows without weights count once each, however they were weighted before.
 
         Returns
         -------
@@ -240,27 +277,28 @@ class KMeans:
             The exact mean squared distance of the rows to the centers as they were before; that of
             the centers after the step is not larger.
         """
+        return self.take_step([sum_shard(self._model(), map(self._weighted, batches))])
+
+    @one_blas_thread
+    def take_step(self, steps: Sequence[LloydStep]) -> float:
+        """Make the step of `refine` from the parts that shards have summed.
+
+        Parameters
+        ----------
+        steps : sequence of LloydStep
+            From `onepass.cluster.epoch.sum_shard` with the model of this instance.
+
+        Returns
+        -------
+        float
+            As `refine`.
+        """
         centers = self._model().centers
-        stream = self._begun(centers.shape[1])
-        refined = stream.refine(centers, batches)
-        self._adopt(refined.centers, stream)
+        refined = take_step(centers, steps)
+        self._adopt(refined.centers, self._begun(centers.shape[1]))
+        self.n_moved_ = refined.n_moved
+        self.n_iter_ += 1
         return refined.msd_before
-
-    def predict(self, X: npt.ArrayLike) -> Labels:
-        """Return the index of the closest center of each row, shape (n_samples,)."""
-        model = self._model()
-        return model.predict(check_rows(X, model.n_features))
-
-    def fit_predict(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
-    ) -> Labels:
-        """Cluster `X` and return the cluster of each row."""
-        return self.fit(X, y, sample_weight).labels_
-
-    def transform(self, X: npt.ArrayLike) -> Floats:
-        """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
-        model = self._model()
-        return model.distances(check_rows(X, model.n_features))
 
     def to_model(self) -> KMeansModel:
         """Return the final centers as a model that can be saved and served."""
@@ -274,7 +312,7 @@ class KMeans:
     @property
     def n_centers_(self) -> int:
         """How many weighted centers stand for the rows absorbed so far."""
-        return len(self._stream.summary) if self._stream else 0
+        return self._stream.n_centers if self._stream else 0
 
     @property
     def short_term_msd_(self) -> float:
@@ -286,36 +324,28 @@ class KMeans:
         """Mean squared distance of all rows to the centers that absorbed them."""
         return self._stream.long_term_msd if self._stream else 0.0
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, as scikit-learn asks for them."""
-        del deep
-        return {name: getattr(self, name) for name in inspect.signature(KMeans).parameters}
-
-    def set_params(self, **parameters: Any) -> KMeans:
-        """Set parameters by name."""
-        for name, value in parameters.items():
-            if name not in self.get_params():
-                raise UserError(f"KMeans has no parameter {name!r}; it has {[*self.get_params()]}")
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.get_params().items())
-        return f"KMeans({shown})"
-
     def _checked(self) -> Parameters:
-        values = self.get_params()
-        del values["random_state"]
-        return Parameters(**values)
+        return Parameters(**{field.name: getattr(self, field.name) for field in fields(Parameters)})
 
-    def _begun(self, n_features: int) -> Stream:
+    def _begun(self, n_features: int) -> ScaledStream:
         """Return the stream, a new one if none has begun."""
         if self._stream is None:
-            self._stream = Stream(self._checked(), n_features, check_seed(self.random_state))
+            self._stream = ScaledStream(
+                self._checked(),
+                n_features,
+                check_seed(self.random_state),
+                n_shards=self._n_shards,
+            )
             self.n_features_in_ = n_features
         return self._stream
 
-    def _adopt(self, centers: Rows, stream: Stream) -> KMeans:
+    def _weighted(self, batch: Batch) -> WeightedRows:
+        """Check one batch of `refine`."""
+        X, sample_weight = as_pair(batch)
+        self._check_names(X)
+        return check_weighted(X, sample_weight, self.n_features_in_)
+
+    def _adopt(self, centers: Rows, stream: ScaledStream) -> Self:
         """Make `centers` the result, and measure them."""
         self.cluster_centers_ = centers
         self.msd_, self.msd_error_ = stream.measure(centers)
@@ -323,8 +353,3 @@ class KMeans:
             del self.labels_
         self.inertia_ = self.msd_ * stream.total_weight
         return self
-
-    def _model(self) -> KMeansModel:
-        if not hasattr(self, "cluster_centers_"):
-            raise NotFittedError("there are no centers yet: call fit, or partial_fit and finalize")
-        return KMeansModel(self.cluster_centers_)

@@ -1,13 +1,31 @@
-"""Lloyd's iterations over weighted rows."""
+"""Lloyd's iterations over weighted rows, without the searches that cannot change anything.
+
+A row keeps an upper bound of the distance to its center and a lower bound of the distance to all
+others. When centers have moved, the bounds move by as much; only rows for which they have crossed
+are searched again, and only rows that change clusters move sums. The result is that of searching
+every row in every iteration.
+
+Sources: Lloyd, "Least squares quantization in PCM", 1982; Hamerly, "Making k-means even faster",
+2010.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
-from onepass.cluster.kernels.cpu import Nearest, accumulate, nearest_centers
+from onepass.cluster.arrays import Doubles, Floats, Labels, Rows, WeightedRows
+from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
+from onepass.cluster.workers import spread
+
+_CHUNK_ROWS = 8192
+"""Searched at once by one worker: the same for any number of them, and so is the result."""
+
+_SLACK = 1e-5
+"""Bounds are widened by this share of what they bound: they are kept in float32."""
 
 
 class Clustering(NamedTuple):
@@ -24,7 +42,9 @@ class Clustering(NamedTuple):
     inertia: float
 
 
-def lloyd(data: WeightedRows, centers: Rows, *, max_iter: int, tol: float) -> Clustering:
+def lloyd(
+    data: WeightedRows, centers: Rows, *, max_iter: int, tol: float, n_workers: int = 1
+) -> Clustering:
     """Move centers to the means of their rows until that gains little.
 
     Parameters
@@ -37,6 +57,8 @@ def lloyd(data: WeightedRows, centers: Rows, *, max_iter: int, tol: float) -> Cl
         Iterations at most.
     tol : float
         Stop when an iteration lowers the inertia by no more than this share of it.
+    n_workers : int
+        Threads; the result does not depend on it.
 
     Returns
     -------
@@ -47,31 +69,136 @@ def lloyd(data: WeightedRows, centers: Rows, *, max_iter: int, tol: float) -> Cl
     -----
     A center that no row is closest to is moved to the row that contributes most to the inertia:
     never fewer clusters than asked for while there are as many different rows.
-    One iteration costs 2 * n_clusters * n_rows * n_features operations.
+    The first iteration costs 2 * n_clusters * n_rows * n_features operations; later ones as much
+    for the rows whose bounds have crossed, often one in ten. Memory: 16 bytes a row.
     """
-    previous = np.inf
+    bounded = _Bounded(data, centers, n_workers)
+    inertia = bounded.inertia()
     for _ in range(max_iter):
-        nearest = nearest_centers(data.rows, centers)
-        inertia = _inertia(nearest, data.weights)
-        if previous - inertia <= tol * previous and previous < np.inf:
-            return Clustering(centers, inertia)
-        previous = inertia
-        centers = _means(data, nearest, centers)
-    return Clustering(centers, _inertia(nearest_centers(data.rows, centers), data.weights))
+        gain = bounded.move()
+        if gain <= tol * inertia:
+            break
+        inertia -= gain
+    return Clustering(bounded.centers, bounded.inertia())
 
 
-def _inertia(nearest: Nearest, weights: Doubles) -> float:
-    return float(nearest.sq_distances @ weights)
+class _Bounded:
+    """Rows with bounds on their distances, and the sums of their clusters."""
 
+    def __init__(self, data: WeightedRows, centers: Rows, n_workers: int) -> None:
+        n = len(data.rows)
+        self.centers = centers
+        self._data = data
+        self._n_workers = n_workers
+        self._origin: Rows = data.rows.mean(axis=0)
+        self._labels: Labels = np.empty(n, np.int32)
+        self._upper: Floats = np.empty(n, np.float32)
+        self._lower: Floats = np.empty(n, np.float32)
+        self._search(slice(0, n))
+        self._sums, self._weights = accumulate(data.rows, self._labels, len(centers), data.weights)
 
-def _means(data: WeightedRows, nearest: Nearest, centers: Rows) -> Rows:
-    sums, weights = accumulate(data.rows, nearest.labels, len(centers), data.weights)
-    filled = weights > 0
-    moved = centers.copy()
-    moved[filled] = sums[filled] / weights[filled, None]
-    empty = np.flatnonzero(~filled)
-    if len(empty):
-        loss = nearest.sq_distances * data.weights
+    def inertia(self) -> float:
+        """Return the exact inertia of the centers."""
+        chunks = range(0, len(self._data.rows), _CHUNK_ROWS)
+        return math.fsum(spread(self._n_workers, self._inertia_of, chunks))
+
+    def move(self) -> float:
+        """Move centers to the means of their rows, and find the rows' closest ones anew.
+
+        Returns
+        -------
+        float
+            By how much the inertia is lower, taken from what has moved.
+        """
+        before = self.centers.astype(np.float64)
+        filled = self._weights > 0
+        if not filled.all():
+            return self._fill(np.flatnonzero(~filled))
+        means = self._sums / self._weights[:, None]
+        self.centers = means.astype(np.float32)
+        means -= before
+        gain = float(self._weights @ np.einsum("ij,ij->i", means, means))
+        return gain + self._follow(before)
+
+    def _fill(self, empty: npt.NDArray[np.intp]) -> float:
+        """Move empty centers to the rows that contribute most to the inertia."""
+        inertia = self.inertia()
+        loss = sq_distances_to(self._data.rows, self.centers, self._labels) * self._data.weights
         farthest = np.argsort(-loss, kind="stable")[: len(empty)]
-        moved[empty] = data.rows[farthest]
-    return moved
+        before = self.centers.astype(np.float64)
+        means = self._sums / np.maximum(self._weights, np.finfo(float).tiny)[:, None]
+        means[empty] = self._data.rows[farthest]
+        self.centers = means.astype(np.float32)
+        self._follow(before)
+        return inertia - self.inertia()
+
+    def _follow(self, before: Doubles) -> float:
+        """Let the rows follow centers that have moved; returns the inertia they gain by it."""
+        gap = self.centers - before
+        self._loosen(np.sqrt(np.einsum("ij,ij->i", gap, gap)))
+        return self._reassign()
+
+    def _loosen(self, shifts: Doubles) -> None:
+        """Move the bounds as far as the centers have moved."""
+        farthest = int(shifts.argmax())
+        others = np.full(len(shifts), shifts[farthest])
+        others[farthest] = np.delete(shifts, farthest).max(initial=0)
+        self._upper += shifts.astype(np.float32)[self._labels]
+        self._lower -= others.astype(np.float32)[self._labels]
+
+    def _reassign(self) -> float:
+        """Search again where the bounds do not exclude another center; returns what it gains."""
+        halfway = _half_distances_to_closest(self.centers)
+        safe = np.maximum(self._lower, halfway[self._labels])
+        safe *= 1 - _SLACK
+        crossed = np.flatnonzero(self._upper > safe)
+        own = sq_distances_to(self._data.rows[crossed], self.centers, self._labels[crossed])
+        self._upper[crossed] = np.sqrt(own)
+        again = np.flatnonzero(self._upper[crossed] > safe[crossed])
+        crossed, own = crossed[again], own[again]
+        before = self._labels[crossed]
+        self._search(crossed)
+        changed = np.flatnonzero(self._labels[crossed] != before)
+        moved = crossed[changed]
+        if not len(moved):
+            return 0.0
+        self._transfer(moved, before[changed])
+        return float((own[changed] - self._upper[moved] ** 2) @ self._data.weights[moved])
+
+    def _transfer(self, moved: npt.NDArray[np.intp], before: Labels) -> None:
+        """Move rows from the sums of their former clusters to those of their new ones."""
+        rows, weights = self._data.rows[moved], self._data.weights[moved]
+        there_and_back = accumulate(
+            np.concatenate([rows, rows]),
+            np.concatenate([self._labels[moved], before]),
+            len(self.centers),
+            np.concatenate([weights, -weights]),
+        )
+        self._sums += there_and_back.sums
+        self._weights = self._count()
+
+    def _count(self) -> Doubles:
+        counts = np.bincount(self._labels, self._data.weights, len(self.centers))
+        return counts.astype(np.float64, copy=False)
+
+    def _search(self, rows: slice | npt.NDArray[np.intp]) -> None:
+        """Find the closest centers of some rows, and set their bounds."""
+        n = len(self._labels[rows])
+
+        def search(start: int) -> None:
+            stop = min(start + _CHUNK_ROWS, n)
+            part = slice(start, stop) if isinstance(rows, slice) else rows[start:stop]
+            found = two_nearest_centers(self._data.rows[part], self.centers, self._origin)
+            self._labels[part], self._upper[part], self._lower[part] = found
+
+        spread(self._n_workers, search, range(0, n, _CHUNK_ROWS))
+
+    def _inertia_of(self, start: int) -> float:
+        part = slice(start, start + _CHUNK_ROWS)
+        sq_distances = sq_distances_to(self._data.rows[part], self.centers, self._labels[part])
+        return float(sq_distances @ self._data.weights[part])
+
+
+def _half_distances_to_closest(centers: Rows) -> Floats:
+    """Return half of the distance of each center to the closest other, or less."""
+    return two_nearest_centers(centers, centers).others * np.float32(0.5)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows
-from onepass.cluster.batches import check_rows
-from onepass.cluster.kernels.cpu import Nearest, nearest_centers
+from onepass.cluster.batches import check_rows, check_weights
+from onepass.cluster.kernels.cpu import (
+    Nearest,
+    NearestInDouble,
+    nearest_centers,
+    nearest_centers_in_double,
+)
+from onepass.cluster.scale import in_range, peak
 from onepass.errors import UserError
 
 _BLOCK_VALUES = 2**22
@@ -85,22 +92,25 @@ class KMeansModel:
         rows = self._check(X)
         labels = np.empty(len(rows), np.int32)
         distances = np.empty(len(rows), np.float32)
-        for part, nearest in self._blocks(rows):
+        for part, nearest in self.search(rows):
             labels[part] = nearest.labels
             np.sqrt(nearest.sq_distances, out=distances[part])
         return Assignment(labels, distances)
 
-    def inertia(self, X: npt.ArrayLike) -> float:
-        """Return the sum of squared distances of the rows to their closest center."""
-        blocks = self._blocks(self._check(X))
-        return sum(float(nearest.sq_distances.sum(dtype=np.float64)) for _, nearest in blocks)
+    def inertia(self, X: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Return the weighted sum of squared distances of the rows to their closest center."""
+        rows = self._check(X)
+        weights = check_weights(sample_weight, len(rows))
+        blocks = self.search(rows)
+        return sum(float((near.sq_distances * weights[part]).sum()) for part, near in blocks)
 
     def distances(self, X: npt.ArrayLike) -> Floats:
         """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
         rows = self._check(X)
         table = np.empty((len(rows), self.n_clusters), np.float32)
+        near = in_range(max(peak(rows), peak(self.centers)))
         for j, center in enumerate(self.centers):
-            gap = rows - center
+            gap = rows - center if near else rows.astype(np.float64) - center
             np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
         return table
 
@@ -111,10 +121,30 @@ class KMeansModel:
     def _check(self, X: npt.ArrayLike) -> Rows:
         return check_rows(X, self.n_features)
 
-    def _blocks(self, rows: Rows) -> Iterator[tuple[slice, Nearest]]:
-        """Search block by block, from one origin: no row's answer depends on the rows beside it."""
+    def search(self, rows: Rows) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
+        """Search clean rows block by block; yields each block's place and what was found.
+
+        From one origin: no row's answer depends on the rows beside it.
+        """
         origin = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
+        of_centers = peak(self.centers)
         step = max(1, _BLOCK_VALUES // self.n_features)
         for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            yield part, nearest_centers(rows[part], self.centers, origin)
+            part = slice(start, min(start + step, len(rows)))
+            if in_range(max(of_centers, peak(rows[part]))):
+                yield part, nearest_centers(rows[part], self.centers, origin)
+            else:
+                yield part, self._search_extreme(rows[part], origin, of_centers)
+
+    def _search_extreme(self, rows: Rows, origin: Rows, of_centers: float) -> NearestInDouble:
+        """Search in float64 where squares would leave the range of float32, row by row."""
+        usual = np.array([in_range(max(of_centers, peak(row))) for row in rows], bool)
+        labels = np.empty(len(rows), np.int32)
+        sq_distances = np.empty(len(rows))
+        for chosen, search in (
+            (usual, partial(nearest_centers, origin=origin)),
+            (~usual, nearest_centers_in_double),
+        ):
+            found = search(rows[chosen], self.centers)
+            labels[chosen], sq_distances[chosen] = found.labels, found.sq_distances
+        return NearestInDouble(labels, sq_distances)

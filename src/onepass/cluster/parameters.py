@@ -8,12 +8,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from onepass.cluster.seeding import Seeding
 from onepass.errors import UserError
 
 Auto: TypeAlias = Literal["auto"]
 
 AUTO_TRIALS = 20
+_FEWEST_TRIALS = 4
+_FREE_OPERATIONS = 2 * 10**10
 _SUMMARY_CENTERS = 500
 _SAMPLE_PER_CLUSTER = 1024
 _SMALLEST_SAMPLE = 20_000
@@ -59,15 +63,25 @@ class Parameters:
         )
 
     @property
-    def n_trials(self) -> int:
-        """How many starts the last step makes."""
-        return AUTO_TRIALS if self.n_init == "auto" else self.n_init
+    def first_batch_size(self) -> int:
+        """How many rows the first centers are chosen among: whole batches, 3 a center at least."""
+        return self.batch_size * max(1, math.ceil(3 * self.n_centers / self.batch_size))
 
-    def n_sampled(self, n_features: int) -> int:
-        """How many rows are sampled: 1,024 a cluster, 20,000 at least, within the budget."""
+    def n_trials(self, n_rows: int, n_features: int) -> int:
+        """How many starts the last step makes after a stream of `n_rows` rows."""
+        if self.n_init != "auto":
+            return self.n_init
+        return auto_trials(self.n_clusters, self.n_centers, n_rows, n_features)
+
+    def n_sampled(self, n_features: int, n_shards: int = 1) -> int:
+        """How many rows are sampled: 1,024 a cluster, 20,000 at least, within the budget.
+
+        Of one of several shards, its share, and two batches in case it is longer than others.
+        """
         wanted = max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLUSTER * self.n_clusters)
         room = int(self.reservoir_bytes / (1.25 * (4 * n_features + 28)))
-        return max(2 * self.n_clusters, min(wanted, room))
+        whole = max(2 * self.n_clusters, min(wanted, room))
+        return min(whole, math.ceil(whole / n_shards) + 2 * self.batch_size)
 
 
 def auto_center_factor(n_clusters: int) -> int:
@@ -81,13 +95,35 @@ def auto_center_factor(n_clusters: int) -> int:
     return max(4, math.ceil(_SUMMARY_CENTERS / n_clusters))
 
 
+def auto_trials(n_clusters: int, n_centers: int, n_rows: int, n_features: int) -> int:
+    """Return 20 starts, and fewer where those would take long beside the pass itself.
+
+    One takes some 40 searches among `n_clusters` centers for each of the `n_centers` of the
+    summary. All together may take a quarter of the pass, or a few tenths of a second.
+
+    Examples
+    --------
+    >>> auto_trials(10, 500, 1_000_000, 100), auto_trials(500, 2000, 200_000, 400)
+    (20, 4)
+    """
+    of_one = 80 * n_clusters * n_centers * n_features
+    of_pass = 2 * n_centers * n_features * n_rows
+    affordable = max(of_pass // 4, _FREE_OPERATIONS) // of_one
+    return max(_FEWEST_TRIALS, min(AUTO_TRIALS, affordable))
+
+
 def check_seed(random_state: Any) -> int:
-    """Return the seed, a new one for None."""
+    """Return the seed, a new one for None; a generator of random numbers draws it."""
     if random_state is None:
         return secrets.randbits(63)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**63, dtype=np.uint64))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63, dtype=np.uint64))
     if not _is_whole(random_state) or random_state < 0:
         raise UserError(
-            f"random_state={random_state!r}: random_state must be None or a whole number from 0"
+            f"random_state={random_state!r}: random_state must be None or a whole number from 0, "
+            "or a RandomState or Generator of numpy.random"
         )
     return int(random_state)
 

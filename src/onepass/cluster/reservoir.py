@@ -134,6 +134,11 @@ class Reservoir:
         held = slice(0, self._size)
         self._strata[held] = mapping[self._strata[held]]
 
+    def rescale(self, exponent: int) -> None:
+        """Divide all values by ``2**exponent``."""
+        held = slice(0, self._size)
+        np.ldexp(self._rows[held], -exponent, out=self._rows[held])
+
     def sample(self, log2_age: float) -> Sample:
         """Return the rows kept and what they stand for.
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from onepass.cluster.arrays import Doubles, Floats, Rows, WeightedRows
+from onepass.cluster.kernels.cpu import nearest_centers
 
 Seeding: TypeAlias = Literal["random", "k-means++"]
 
@@ -18,7 +19,7 @@ def choose_centers(
     method: Seeding,
     rng: np.random.Generator,
     *,
-    n_candidates: int | None = None,
+    in_rounds: bool = False,
 ) -> Rows:
     """Choose rows to start clusters from.
 
@@ -30,25 +31,28 @@ def choose_centers(
     method : {"random", "k-means++"}
         Random rows without replacement, likely by weight; or k-means++.
     rng : numpy.random.Generator
-    n_candidates : int, optional
-        Rows tried for each center of k-means++, of which the best is taken; ``2 + ln(n_clusters)``
-        by default, 1 is the textbook's form.
+    in_rounds : bool
+        Draw many rows at once, each round half as many as are chosen already: for starts of
+        hundreds of clusters, which one by one take long.
 
     Returns
     -------
     ndarray of shape (n_clusters, n_features), float32
-        A copy.
+        A copy. Fewer with k-means++ in rounds where there are fewer different rows.
 
     Notes
     -----
-    k-means++ costs 2 * n_clusters * n_candidates * n_rows * n_features operations.
+    k-means++ tries ``2 + ln(n_clusters)`` rows for each center and takes the best: 2 * n_clusters *
+    n_rows * n_features operations for each; in rounds, one row for each center.
     Source: Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", 2007; the
-    greedy form is from section 7.
+    greedy form is from section 7. Bahmani et al., "Scalable k-means++", 2012, draw in rounds.
     """
     if method == "random":
         share = data.weights / data.weights.sum()
         return data.rows[rng.choice(len(data.rows), n_clusters, replace=False, p=share)]
-    return _kmeans_plusplus(data, n_clusters, rng, n_candidates or 2 + int(math.log(n_clusters)))
+    if in_rounds:
+        return _kmeans_in_rounds(data, n_clusters, rng)
+    return _kmeans_plusplus(data, n_clusters, rng, 2 + int(math.log(n_clusters)))
 
 
 def _kmeans_plusplus(
@@ -72,6 +76,25 @@ def _kmeans_plusplus(
         gap = rows - rows[chosen[i]]  # exactly: beside far rows, products do not tell close ones
         sq_distances = np.minimum(np.einsum("ij,ij->i", gap, gap), sq_distances)
     return data.rows[chosen]
+
+
+def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Generator) -> Rows:
+    rows, weights = data
+    chosen = _draw(weights, 1, rng)
+    sq_distances = nearest_centers(rows, rows[chosen]).sq_distances
+    while len(chosen) < n_clusters:
+        potential = weights * sq_distances
+        open_to_choice = np.flatnonzero(potential)
+        n_wanted = min(max(1, len(chosen) // 2), n_clusters - len(chosen), len(open_to_choice))
+        if not n_wanted:
+            break
+        # The smallest keys are a draw without replacement in proportion to the potential.
+        keys = rng.standard_exponential(len(open_to_choice)) / potential[open_to_choice]
+        fresh = open_to_choice[np.argpartition(keys, n_wanted - 1)[:n_wanted]]
+        closer = nearest_centers(rows, rows[fresh]).sq_distances
+        np.minimum(closer, sq_distances, out=sq_distances)
+        chosen = np.concatenate([chosen, fresh])
+    return rows[chosen]
 
 
 def _sq_distances(rows: Rows, norms: Floats, chosen: np.typing.NDArray[np.intp]) -> Floats:

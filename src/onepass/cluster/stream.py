@@ -1,15 +1,14 @@
-"""What has been learnt of a stream so far: all that `KMeans` keeps between two batches."""
+"""What has been learnt of a stream so far: all that is kept between two batches."""
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
-from onepass.cluster.batches import RowBuffer, check_rows
+from onepass.cluster.arrays import Flags, Floats, Labels, Rows, WeightedRows
+from onepass.cluster.batches import RowBuffer
 from onepass.cluster.finish import (
     Finished,
     FinishSettings,
@@ -19,28 +18,14 @@ from onepass.cluster.finish import (
     finish,
     measure_rows,
 )
-from onepass.cluster.kernels.cpu import accumulate, nearest_centers
 from onepass.cluster.parameters import Parameters
-from onepass.cluster.reservoir import Offer, Reservoir
+from onepass.cluster.reservoir import Offer, Reservoir, Sample
 from onepass.cluster.summary import Summary
 from onepass.errors import UserError
 
 _SHORT_TERM = 0.1
-_FINISHING = 1
-
-
-class Refined(NamedTuple):
-    """Centers after one more pass over all rows.
-
-    Attributes
-    ----------
-    centers : ndarray of shape (n_clusters, n_features), float32
-    msd_before : float
-        The exact mean squared distance of the rows to the centers as they were.
-    """
-
-    centers: Rows
-    msd_before: float
+_FINISHING, _HOLDING_OUT = 1, 2
+_HELD_OUT = 1 / 8
 
 
 class Stream:
@@ -52,6 +37,8 @@ class Stream:
     n_features : int
     seed : int
         Of all random choices.
+    n_shards : int
+        How many streams the sample is to be made of: each holds its share of it.
 
     Attributes
     ----------
@@ -69,7 +56,9 @@ class Stream:
     were given the same seed do not sample alike.
     """
 
-    def __init__(self, parameters: Parameters, n_features: int, seed: int) -> None:
+    def __init__(
+        self, parameters: Parameters, n_features: int, seed: int, *, n_shards: int = 1
+    ) -> None:
         self.n_features = n_features
         self.n_taken = 0
         self.total_weight = 0.0
@@ -78,8 +67,8 @@ class Stream:
         self._parameters = parameters
         self._seed = seed
         self._rng = np.random.default_rng(seed)
-        self._reservoir = Reservoir(parameters.n_sampled(n_features), n_features)
-        self._buffer = RowBuffer(max(parameters.batch_size, 3 * parameters.n_centers))
+        self._reservoir = Reservoir(parameters.n_sampled(n_features, n_shards), n_features)
+        self._buffer = RowBuffer(parameters.first_batch_size)
 
     @property
     def n_rows(self) -> int:
@@ -87,14 +76,14 @@ class Stream:
         return self.n_taken + len(self._buffer)
 
     @property
-    def complete(self) -> bool:
-        """Whether every row is still kept."""
-        return self._reservoir.complete
-
-    @property
     def long_term_msd(self) -> float:
         """Mean squared distance of all rows to the centers that absorbed them."""
         return self.summary.service_cost / self.total_weight if self.total_weight else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is still kept."""
+        return self._reservoir.complete
 
     def push(self, data: WeightedRows) -> None:
         """Take rows of any number; they are absorbed batch by batch."""
@@ -122,35 +111,25 @@ class Stream:
         self.total_weight += other.total_weight
         self._make_room()
 
+    def rescale(self, exponent: int) -> None:
+        """Divide all values by ``2**exponent``."""
+        self.flush()
+        self.summary.rescale(exponent)
+        self._reservoir.rescale(exponent)
+        self.short_term_msd = math.ldexp(self.short_term_msd, -2 * exponent)
+
     def finish(self, settings: FinishSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
         self.flush()
-        rng = np.random.default_rng((self._seed, _FINISHING))
-        return finish(self.summary.as_rows(), self._core_set(), settings, rng)
+        seeds = np.random.SeedSequence((self._seed, _FINISHING))
+        return finish(self.summary.as_rows(), self._core_set(), settings, seeds)
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
             return measure_rows(WeightedRows(sample.rows, sample.weights), centers)
-        return estimate_msd(self.summary, sample, centers)
-
-    def refine(self, centers: Rows, batches: Iterable[Rows]) -> Refined:
-        """Move centers to the exact means of their rows, which are read once more."""
-        moved = centers.copy()
-        sums = np.zeros(centers.shape)
-        weights = np.zeros(len(centers))
-        inertia = 0.0
-        for batch in batches:
-            rows = check_rows(batch, self.n_features)
-            nearest = nearest_centers(rows, centers)
-            share = accumulate(rows, nearest.labels, len(centers))
-            sums += share.sums
-            weights += share.weights
-            inertia += float(nearest.sq_distances.sum(dtype=np.float64))
-        filled = weights > 0
-        moved[filled] = sums[filled] / weights[filled, None]
-        return Refined(moved, inertia / max(float(weights.sum()), 1.0))
+        return estimate_msd(self.summary, sample, self._fitted(sample), centers)
 
     def _take(self, batch: WeightedRows) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""
@@ -159,13 +138,12 @@ class Stream:
             self._rng = np.random.default_rng((self._seed, zlib.crc32(data.rows.data)))
             self._buffer.batch_size = self._parameters.batch_size
         self._fade(len(data.rows))
-        with np.errstate(over="ignore", invalid="ignore"):  # `_watch` refuses what comes of it
-            if len(self.summary):
-                labels, sq_distances = self.summary.absorb(data, self._rng)
-            else:
-                labels, sq_distances = self.summary.start(data, self._parameters.init, self._rng)
-            weight = float(data.weights.sum())
-            self._watch(float(sq_distances @ data.weights) / weight)
+        if len(self.summary):
+            labels, sq_distances = self.summary.absorb(data, self._rng)
+        else:
+            labels, sq_distances = self.summary.start(data, self._parameters.init, self._rng)
+        weight = float(data.weights.sum())
+        self._watch(float(sq_distances @ data.weights) / weight)
         self.n_taken += len(data.rows)
         self.total_weight += weight
         self._sample(data, labels, sq_distances)
@@ -187,10 +165,6 @@ class Stream:
         self._reservoir.offer(Offer(data.rows, log2_weights, log2_chances, labels), self._rng)
 
     def _watch(self, batch_msd: float) -> None:
-        if not np.isfinite(batch_msd):
-            raise UserError(
-                "the rows are too far apart: squared distances overflow float32; scale the features"
-            )
         known = self.short_term_msd if self.n_taken else batch_msd
         self.short_term_msd = known + _SHORT_TERM * (batch_msd - known)
 
@@ -214,4 +188,9 @@ class Stream:
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
             return WeightedRows(sample.rows, sample.weights)
-        return calibrate(self.summary.as_rows(), sample)
+        return calibrate(self.summary.as_rows(), sample, self._fitted(sample))
+
+    def _fitted(self, sample: Sample) -> Flags:
+        """Choose the rows of the sample that centers are fitted to; the others measure them."""
+        rng = np.random.default_rng((self._seed, _HOLDING_OUT))
+        return rng.random(len(sample.rows)) >= _HELD_OUT

@@ -13,12 +13,13 @@ clustering", 2016; Ward, "Hierarchical grouping to optimize an objective functio
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Floats, Labels, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Flags, Floats, Labels, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import Nearest, accumulate, nearest_centers
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.seeding import Seeding, choose_centers
@@ -28,6 +29,8 @@ _CONSOLIDATED_SHARE = 0.85
 _OPENINGS_SHARE = 1 / 8
 _LEAST_WEIGHT = 1e-150
 _WARD_ROWS = 512
+_LIGHTEST = 1e-30
+_DOUBT = 2.0**-17
 
 
 class Absorbed(NamedTuple):
@@ -96,7 +99,7 @@ class Summary:
         if len(rows) <= n_starting:
             centers, nearest = rows, _own_centers(len(rows))
         else:
-            centers = choose_centers(data, n_starting, seeding, rng, n_candidates=1)
+            centers = choose_centers(data, n_starting, seeding, rng, in_rounds=True)
             nearest = nearest_centers(rows, centers)
         self._append_empty(centers)
         self._move(data, nearest)
@@ -131,6 +134,13 @@ class Summary:
         self.scatter *= factor
         self.service_cost *= factor
 
+    def rescale(self, exponent: int) -> None:
+        """Divide all values by ``2**exponent``."""
+        self.centers = np.ldexp(self.centers, -exponent)
+        self._sums = np.ldexp(self._sums, -exponent)
+        self.scatter = np.ldexp(self.scatter, -2 * exponent)
+        self.service_cost = math.ldexp(self.service_cost, -2 * exponent)
+
     def overfull(self) -> bool:
         """Whether there are more centers than are to be kept."""
         return len(self) > self.capacity
@@ -154,97 +164,89 @@ class Summary:
         cost (Ward). Only the cheapest third of the centers is merged before distances are taken
         anew: going on would unite far centers whose neighbours are taken already.
         """
-        mapping = np.arange(len(self), dtype=np.int32)
         target = max(1, int(self.capacity * _CONSOLIDATED_SHARE))
+        partner, price = self._closest_by_ward(np.arange(len(self)))
+        mapping = np.arange(len(self))
         while len(self) > target:
-            merged_into = self._cheapest_unions(len(self) - target)
-            kept = np.flatnonzero(merged_into == np.arange(len(self)))
-            place = np.empty(len(self), np.int32)
-            place[kept] = np.arange(len(kept))
-            step = place[merged_into]
-            gone = np.flatnonzero(merged_into != np.arange(len(self)))
-            into = merged_into[gone]  # no two the same: centers are united in pairs
-            gap = self.centers[gone].astype(np.float64) - self.centers[into]
-            union = (
-                self.weights[gone] * self.weights[into] / (self.weights[gone] + self.weights[into])
-            )
-            self.scatter[into] += self.scatter[gone] + union * np.einsum("ij,ij->i", gap, gap)
-            self._sums[into] += self._sums[gone]
-            self.weights[into] += self.weights[gone]
-            self.centers[into] = self._sums[into] / self.weights[into, None]
-            self._keep(kept)
-            mapping = step[mapping]
-        return mapping
+            merged_into = _cheapest_unions(partner, price, self.weights, len(self) - target)
+            kept, group = np.unique(merged_into, return_inverse=True)
+            changed = np.bincount(group) > 1
+            self._unite(kept, group, changed)
+            mapping = group[mapping]
+            partner, price = group[partner[kept]], price[kept]
+            stale = np.flatnonzero(changed | changed[partner])
+            partner[stale], price[stale] = self._closest_by_ward(stale)
+        return mapping.astype(np.int32)
+
+    def _unite(
+        self, kept: npt.NDArray[np.intp], group: npt.NDArray[np.intp], changed: Flags
+    ) -> None:
+        """Unite the centers of each group, in the place of the one that is kept."""
+        sums, weights = np.zeros((len(kept), self._sums.shape[1])), np.zeros(len(kept))
+        np.add.at(sums, group, self._sums)
+        np.add.at(weights, group, self.weights)
+        means = sums / weights[:, None]
+        united = np.flatnonzero(changed[group])
+        gap = self._sums[united] / self.weights[united, None] - means[group[united]]
+        self.scatter[united] += self.weights[united] * np.einsum("ij,ij->i", gap, gap)
+        self.scatter = np.bincount(group, self.scatter, len(kept)).astype(np.float64, copy=False)
+        self._sums, self.weights = sums, weights
+        self.centers = self.centers[kept]
+        self.centers[changed] = means[changed]
 
     def _open(self, rows: Rows, nearest: Nearest, opened: npt.NDArray[np.intp]) -> Nearest:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""
         first = len(self)
-        fresh = rows[opened]
-        self._append_empty(fresh)
-        among_fresh = nearest_centers(rows, fresh)
-        closer = among_fresh.sq_distances < nearest.sq_distances
-        labels = np.where(closer, among_fresh.labels + np.int32(first), nearest.labels)
+        labels, sq_distances = nearest
+        # By the triangle inequality, a row is closer to a fresh center than to its own only if
+        # those two centers are less than twice as far apart as the row is from its own.
+        reach = nearest_centers(self.centers, rows[opened]).sq_distances
+        far = np.flatnonzero(4.001 * sq_distances >= reach[labels])
+        self._append_empty(rows[opened])
+        among_fresh = nearest_centers(rows[far], self.centers[first:])
+        closer = among_fresh.sq_distances < sq_distances[far]
+        labels[far[closer]] = among_fresh.labels[closer] + np.int32(first)
+        sq_distances[far[closer]] = among_fresh.sq_distances[closer]
         labels[opened] = np.arange(first, len(self), dtype=np.int32)
-        return Nearest(labels, np.where(closer, among_fresh.sq_distances, nearest.sq_distances))
+        return Nearest(labels, sq_distances)
 
     def _move(self, data: WeightedRows, nearest: Nearest) -> None:
         """Add rows to their centers, which move to the mean of all they hold."""
         sums, weights = accumulate(data.rows, nearest.labels, len(self), data.weights)
-        touched = np.flatnonzero(weights)
         cost = nearest.sq_distances * data.weights
-        self._sums[touched] += sums[touched]
-        self.weights[touched] += weights[touched]
-        means = self._sums[touched] / self.weights[touched, None]
-        moved = means - self.centers[touched]
+        self._sums += sums
+        self.weights += weights
+        np.divide(self._sums, self.weights[:, None], out=sums, where=self.weights[:, None] > 0)
+        moved = sums.astype(np.float32)
         # About the former center the rows scatter by their cost; about the new mean, by less.
-        self.scatter[touched] += np.bincount(nearest.labels, cost, len(self))[touched]
-        self.scatter[touched] -= self.weights[touched] * np.einsum("ij,ij->i", moved, moved)
+        self.scatter += np.bincount(nearest.labels, cost, len(self))
+        sums -= self.centers
+        self.scatter -= self.weights * np.einsum("ij,ij->i", sums, sums)
         np.maximum(self.scatter, 0, out=self.scatter)
-        self.centers[touched] = means
+        self.centers = moved
         self.service_cost += float(cost.sum())
 
-    def _cheapest_unions(self, n_surplus: int) -> npt.NDArray[np.intp]:
-        """Return for each center the one it is merged into, or itself."""
-        partner, price = self._closest_by_ward()
-        merged_into = np.arange(len(self))
-        taken = np.zeros(len(self), bool)
-        left = n_surplus
-        for i in np.argsort(price, kind="stable")[: max(2, len(self) // 3)]:
-            j = partner[i]
-            if taken[i] or taken[j]:
-                continue
-            taken[i] = taken[j] = True
-            light, heavy = (i, j) if self.weights[i] < self.weights[j] else (j, i)
-            merged_into[light] = heavy
-            left -= 1
-            if not left:
-                break
-        return merged_into
+    def _closest_by_ward(self, some: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], Doubles]:
+        """Find for some centers the one that it costs least to unite each with, and that cost.
 
-    def _closest_by_ward(self) -> tuple[npt.NDArray[np.intp], Doubles]:
-        """Find for each center the one that it costs least to unite it with, and that cost.
-
-        In float64: beside far centers, float32 would not tell close ones apart.
+        Searched in float32 and priced in float64; beside far centers, where float32 does not tell
+        close ones apart, searched in float64.
         """
-        n = len(self)
-        partner = np.empty(n, np.intp)
-        price = np.empty(n)
-        centers = self.centers - self.centers.mean(axis=0, dtype=np.float64)
-        norms = np.einsum("ij,ij->i", centers, centers)
-        for start in range(0, n, _WARD_ROWS):
-            part = slice(start, start + _WARD_ROWS)
-            table = centers[part] @ centers.T
-            table *= -2
-            table += norms
-            table += norms[part, None]
-            np.maximum(table, 0, out=table)
-            heavy = self.weights[part, None]
-            table *= heavy * (self.weights / (heavy + self.weights))
-            here = np.arange(len(table))
-            table[here, start + here] = np.inf
-            partner[part] = table.argmin(axis=1)
-            price[part] = table[here, partner[part]]
-        return partner, price
+        if len(self) < 2:
+            return np.zeros(len(some), np.intp), np.zeros(len(some))
+        exact = self.centers - self.centers.mean(axis=0, dtype=np.float64)
+        norms = np.einsum("ij,ij->i", exact, exact)
+        coarse = _Ward(exact.astype(np.float32), self.weights)
+        partner = coarse.cheapest(some)
+        gap = exact[some] - exact[partner]
+        apart = np.einsum("ij,ij->i", gap, gap)
+        doubt = np.flatnonzero(apart < _DOUBT * (norms[some] + norms[partner]))
+        if len(doubt):
+            partner[doubt] = _Ward(exact, self.weights).cheapest(some[doubt])
+            gap = exact[some[doubt]] - exact[partner[doubt]]
+            apart[doubt] = np.einsum("ij,ij->i", gap, gap)
+        own, of_partner = self.weights[some], self.weights[partner]
+        return partner, own * (of_partner / (own + of_partner)) * apart
 
     def _append_empty(self, centers: Rows) -> None:
         nothing = np.zeros(len(centers))
@@ -269,6 +271,57 @@ class Summary:
         place[kept] = np.arange(len(kept))
         self._keep(kept)
         return absorbed._replace(labels=place[absorbed.labels])
+
+
+class _Ward:
+    """Looks for the center that each of some centers is united with at the least cost."""
+
+    def __init__(self, centers: npt.NDArray[np.floating], weights: Doubles) -> None:
+        self._centers = centers
+        self._weights = np.maximum(weights / weights.max(), _LIGHTEST).astype(centers.dtype)
+        self._norms = np.einsum("ij,ij->i", centers, centers)
+
+    def cheapest(self, some: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Return the partner of each of `some`, a few hundred at a time."""
+        found = np.empty(len(some), np.intp)
+        for start in range(0, len(some), _WARD_ROWS):
+            part = some[start : start + _WARD_ROWS]
+            table = self._centers[part] @ self._centers.T
+            table *= -2
+            table += self._norms
+            table += self._norms[part, None]
+            np.maximum(table, 0, out=table)
+            heavy = self._weights[part, None]
+            table *= heavy * (self._weights / (heavy + self._weights))
+            table[np.arange(len(part)), part] = np.inf
+            table.argmin(axis=1, out=found[start : start + _WARD_ROWS])
+        return found
+
+
+def _cheapest_unions(
+    partner: npt.NDArray[np.intp], price: Doubles, weights: Doubles, n_surplus: int
+) -> npt.NDArray[np.intp]:
+    """Return for each center the one it is merged into, or itself.
+
+    A center takes in one other, or more that weigh no more than itself together.
+    """
+    merged_into = np.arange(len(partner))
+    added = np.zeros(len(partner))
+    left = n_surplus
+    for i in np.argsort(price, kind="stable")[: max(2, len(partner) // 3)]:
+        light, heavy = i, partner[i]
+        if weights[light] > weights[heavy]:
+            light, heavy = heavy, light
+        if added[light] or merged_into[light] != light or merged_into[heavy] != heavy:
+            continue
+        if added[heavy] and added[heavy] + weights[light] > weights[heavy]:
+            continue
+        added[heavy] += weights[light]
+        merged_into[light] = heavy
+        left -= 1
+        if not left:
+            break
+    return merged_into
 
 
 def _own_centers(n: int) -> Nearest:

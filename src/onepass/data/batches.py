@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from onepass.data.record_file import RecordFile
+from onepass.data.shards import Span, n_bytes_of
 from onepass.formats.arrays import Rows
 from onepass.formats.recordio import HEADER_BYTES
 from onepass.formats.records import Decoded
@@ -18,7 +18,8 @@ class BatchReader:
 
     Parameters
     ----------
-    files : sequence of Path
+    spans : sequence of Span
+        Files, or parts of them.
     n_features : int
         The width every record must have.
     batch_rows : int
@@ -35,8 +36,8 @@ class BatchReader:
     forward only.
     """
 
-    def __init__(self, files: Sequence[Path], n_features: int, batch_rows: int) -> None:
-        self.files = files
+    def __init__(self, spans: Sequence[Span], n_features: int, batch_rows: int) -> None:
+        self.spans = spans
         self.n_features = n_features
         self.batch_rows = batch_rows
         self.n_rows = 0
@@ -54,10 +55,10 @@ class BatchReader:
         PlatformError
             When a file cannot be read.
         """
-        batch = np.empty((min(self.batch_rows, most_rows(self.files)), self.n_features), np.float32)
+        batch = np.empty((min(self.batch_rows, most_rows(self.spans)), self.n_features), np.float32)
         filled = 0
-        for path in self.files:
-            with RecordFile(path, self.n_features) as file:
+        for span in self.spans:
+            with RecordFile(span, self.n_features) as file:
                 while n := self._count(file.decode(batch[filled:])):
                     filled += n
                     if filled == len(batch):
@@ -74,8 +75,8 @@ class BatchReader:
         DecodeError
             As reading the record would; `WidthError` when it has another width.
         """
-        for path in self.files:
-            with RecordFile(path, self.n_features) as file:
+        for span in self.spans:
+            with RecordFile(span, self.n_features) as file:
                 if file.peek():
                     return
 
@@ -85,6 +86,6 @@ class BatchReader:
         return done.n_rows
 
 
-def most_rows(files: Sequence[Path]) -> int:
-    """Return more rows than the files can hold, so that nothing is made far too large."""
-    return sum(path.stat().st_size for path in files) // HEADER_BYTES + 1
+def most_rows(spans: Sequence[Span]) -> int:
+    """Return more rows than the spans can hold, so that nothing is made far too large."""
+    return n_bytes_of(spans) // HEADER_BYTES + 1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
+from onepass.data.shards import Span
 from onepass.errors import DecodeError, PlatformError
 from onepass.formats.arrays import Bytes, Rows
 from onepass.formats.records import Decoded, RecordDecoder
@@ -23,7 +23,8 @@ class RecordFile:
 
     Parameters
     ----------
-    path : Path
+    span : Span
+        The file, or part of it. Positions in messages count from the beginning of the span.
     n_features : int
         The width every record must have.
 
@@ -34,17 +35,19 @@ class RecordFile:
     starts with a page of memory: copies from the page cache to other places took twice the time.
     """
 
-    def __init__(self, path: Path, n_features: int) -> None:
-        self._path = path
+    def __init__(self, span: Span, n_features: int) -> None:
+        self._path = span.path
+        self._n_left = span.stop - span.start
         self._decoder = RecordDecoder(n_features)
         self._room = 16 * _PAGE_BYTES
         self._buffer = _page_aligned(self._room + READ_BYTES)
         self._left = self._buffer[:0]
         self._at_end = False
         try:
-            self._file = path.open("rb", buffering=0)
+            self._file = span.path.open("rb", buffering=0)
+            self._file.seek(span.start)
         except OSError as error:
-            raise PlatformError(f"cannot open {path}: {error.strerror}") from error
+            raise PlatformError(f"cannot open {span.path}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -119,10 +122,11 @@ class RecordFile:
         start = self._room - n_left
         self._buffer[start : self._room] = self._left
         try:
-            n = self._file.readinto(self._buffer[self._room :].data)
+            n = self._file.readinto(self._buffer[self._room :][: self._n_left].data)
         except OSError as error:
             raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
         self._left = self._buffer[start : self._room + n]
+        self._n_left -= n
         self._at_end = n == 0
 
 

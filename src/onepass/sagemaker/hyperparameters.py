@@ -1,6 +1,7 @@
 """Every hyperparameter, declared once: its type, range, default and meaning.
 
-The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed`` is ours.
+The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
+``num_workers`` and ``reservoir_mib`` are ours.
 """
 
 from __future__ import annotations
@@ -102,7 +103,10 @@ class Hyperparameters:
         whole(1), "Iterations at most in each trial of the last step.", "300"
     )
     local_lloyd_num_trials: int | Literal["auto"] = _declare(
-        auto_or(whole(1)), "Trials of the last step; the best is kept. auto: 20.", "auto"
+        auto_or(whole(1)),
+        "Trials of the last step; the best is kept. auto: 20, "
+        "and fewer, 4 at least, where they would take long beside the pass.",
+        "auto",
     )
     local_lloyd_tol: float = _declare(
         real(0, 1), "A trial stops when an iteration gains no more than this share.", "0.0001"
@@ -115,6 +119,17 @@ class Hyperparameters:
         "Seed of all random choices (an addition of Onepass): the same seed and the same data give "
         "the same model.",
         "0",
+    )
+    num_workers: int | Literal["auto"] = _declare(
+        auto_or(whole(1, 1024)),
+        "Processes that share the data (an addition of Onepass). auto: one for each CPU, as far as "
+        "there are 32 MiB of data for each. The model depends on their number.",
+        "auto",
+    )
+    reservoir_mib: int = _declare(
+        whole(1, 2**20),
+        "Memory for the sample that refines the result (an addition of Onepass).",
+        "256",
     )
     force_dense: bool = _declare(
         flag(), "Unfold sparse records; Onepass unfolds them in either case.", "true"

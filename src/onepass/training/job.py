@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
@@ -20,17 +21,22 @@ from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.channels import list_files
-from onepass.errors import UserError, WidthError
-from onepass.formats.arrays import Rows
+from onepass.data.shards import Span, cut, n_bytes_of, whole_files
+from onepass.errors import PlatformError, UserError, WidthError
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
+from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.log import JobLog, log_setup
+from onepass.training.passes import Seen, ShardError, Task, run_pass
 from onepass.training.progress import Progress
+from onepass.training.tasks import score, step, summarise
 
 _log = logging.getLogger(__name__)
 
+_R = TypeVar("_R")
+_BYTES_A_WORKER = 32 * 2**20
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 
@@ -111,13 +117,14 @@ class _Job:
         self._progress = progress
         self._log = JobLog(job.host)
         self._kmeans = _make_kmeans(job.hyperparameters)
-        self._n_rows = self._n_bytes = 0
+        self._seen = Seen()
 
     def run(self) -> Trained:
         self._stream()
         self._finish()
         for epoch in range(1, self._wanted.epochs):
-            self._refine(epoch)
+            if not self._refine(epoch):
+                break
         self._log.train_msd(self._kmeans)
         model_file, archive = self._save()
         scores = self._score()
@@ -127,8 +134,8 @@ class _Job:
             archive,
             self._wanted.k,
             self._wanted.feature_dim,
-            self._n_rows,
-            self._n_bytes,
+            self._seen.n_rows,
+            self._seen.n_bytes,
             self._kmeans.msd_,
             self._kmeans.msd_error_,
             self._log.seconds,
@@ -137,17 +144,21 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        reader = self._reader(self._job.train)
-        with closing(self._pass(reader, "one pass over the data")) as batches:
-            for i, batch in enumerate(batches, start=1):
-                self._kmeans.partial_fit(batch)
-                self._log.batch(i, self._kmeans)
-        self._n_rows, self._n_bytes = reader.n_rows, reader.n_bytes
+        readers = self._readers(self._job.train)
+        what = "one pass over the data"
+        if len(readers) == 1:
+            self._pass(what, partial(summarise, self._kmeans), readers)
+        else:
+            _log.info("%d processes share the data", len(readers))
+            task = partial(summarise, self._kmeans.shard(len(readers)))
+            for shard in self._pass(what, task, readers):
+                self._kmeans.merge(shard)
         self._log.lap("read and summarise")
-        self._log.epoch(0, reader)
-        if reader.n_rows < self._wanted.k:
+        self._log.epoch(0, self._seen)
+        if self._seen.n_rows < self._wanted.k:
             raise UserError(
-                f"channel 'train' has {reader.n_rows} rows, fewer than k={self._wanted.k} clusters"
+                f"channel 'train' has {self._seen.n_rows} rows, fewer than k={self._wanted.k} "
+                "clusters"
             )
 
     def _finish(self) -> None:
@@ -159,14 +170,17 @@ class _Job:
             self._log.trials(self._kmeans)
         self._log.lap("final centers")
 
-    def _refine(self, epoch: int) -> None:
-        """Make a further pass: one exact step of Lloyd's algorithm."""
-        reader = self._reader(self._job.train)
-        with closing(self._pass(reader, f"epoch {epoch + 1}")) as batches:
-            msd = self._kmeans.refine(batches)
+    def _refine(self, epoch: int) -> bool:
+        """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
+        task = partial(step, self._kmeans.to_model())
+        steps = self._pass(f"epoch {epoch + 1}", task, self._readers(self._job.train))
+        msd = self._kmeans.take_step(steps)
         _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
         self._log.lap("further epochs")
-        self._log.epoch(epoch, reader)
+        self._log.epoch(epoch, self._seen)
+        if not self._kmeans.n_moved_:
+            _log.info("no center has moved: further epochs would change nothing")
+        return self._kmeans.n_moved_ > 0
 
     def _save(self) -> tuple[Path, Path]:
         model_file = save_model(self._kmeans.to_model(), self._paths.model)
@@ -181,31 +195,60 @@ class _Job:
         if self._job.test is None:
             _log.info("Test data is not provided.")
             return {}
-        reader = self._reader(self._job.test)
-        model = self._kmeans.to_model()
-        ssd = math.fsum(model.inertia(batch) for batch in reader)
-        values = {"ssd": ssd, "msd": ssd / reader.n_rows}
+        task = partial(score, self._kmeans.to_model())
+        scored = run_pass(task, self._readers(self._job.test), lambda _: None)
+        ssd = math.fsum(part.ssd for part in scored)
+        values = {"ssd": ssd, "msd": ssd / sum(part.n_rows for part in scored)}
         scores: dict[str, float] = {name: values[name] for name in self._wanted.eval_metrics}
         for name, value in scores.items():
             self._log.test_score(name, value)
         self._log.lap("score")
         return scores
 
-    def _reader(self, channel: Channel) -> BatchReader:
+    def _readers(self, channel: Channel) -> list[BatchReader]:
+        """Return a reader for each worker's shard of a channel."""
         files = list_files(channel.directory, channel.name)
-        return BatchReader(files, self._wanted.feature_dim, self._wanted.mini_batch_size)
+        n_workers = _n_workers(self._wanted, n_bytes_of(whole_files(files)))
+        return [self._reader(spans) for spans in cut(files, n_workers)]
 
-    def _pass(self, reader: BatchReader, what: str) -> Generator[Rows]:
-        """Yield all batches and tell how far they are; to be closed, as an error may end it."""
-        self._progress.start(what, sum(path.stat().st_size for path in reader.files))
+    def _reader(self, spans: Sequence[Span]) -> BatchReader:
+        return BatchReader(spans, self._wanted.feature_dim, self._wanted.mini_batch_size)
+
+    def _pass(self, what: str, task: Task[_R], readers: Sequence[BatchReader]) -> list[_R]:
+        """Do a task for all shards and tell how far it is."""
+        self._progress.start(what, sum(n_bytes_of(reader.spans) for reader in readers))
         try:
-            for batch in reader:
-                yield batch
-                self._progress.advance(reader.n_bytes, reader.n_rows)
+            done = run_pass(task, readers, self._tell)
+        except ShardError as error:
+            self._progress.abandon()
+            self._raise(error, readers)
         except BaseException:
             self._progress.abandon()
             raise
         self._progress.finish()
+        return done
+
+    def _tell(self, seen: Seen) -> None:
+        self._seen = seen
+        self._log.batches(seen)
+        self._progress.advance(seen.n_bytes, seen.n_rows)
+
+    def _raise(self, error: ShardError, readers: Sequence[BatchReader]) -> NoReturn:
+        """Raise what went wrong in a process; where it is a record, with its number."""
+        if error.kind == "DecodeError":
+            # A shard has not counted the records before its own. One reader for all does.
+            paths = dict.fromkeys(span.path for reader in readers for span in reader.spans)
+            for _ in self._reader(whole_files(list(paths))):
+                pass
+        kind = PlatformError if error.kind == "PlatformError" else UserError
+        raise kind(error.message) from error
+
+
+def _n_workers(wanted: Hyperparameters, n_bytes: int) -> int:
+    """Return how many processes share so much data."""
+    if wanted.num_workers != "auto":
+        return wanted.num_workers
+    return max(1, min(available_cpus(), n_bytes // _BYTES_A_WORKER))
 
 
 def _make_kmeans(wanted: Hyperparameters) -> KMeans:
@@ -222,6 +265,7 @@ def _make_kmeans(wanted: Hyperparameters) -> KMeans:
         n_init=wanted.local_lloyd_num_trials,
         max_iter=wanted.local_lloyd_max_iter,
         tol=wanted.local_lloyd_tol,
+        reservoir_bytes=wanted.reservoir_mib * 2**20,
         random_state=wanted.seed,
     )
 
@@ -229,15 +273,16 @@ def _make_kmeans(wanted: Hyperparameters) -> KMeans:
 def _check_k(job: JobInput) -> None:
     """Refuse more clusters than rows where that is plain, before memory is taken for them."""
     k, files = job.hyperparameters.k, list_files(job.train.directory, job.train.name)
-    if k > most_rows(files):
-        n_bytes = sum(path.stat().st_size for path in files)
+    if k > most_rows(whole_files(files)):
+        n_bytes = n_bytes_of(whole_files(files))
         raise UserError(f"channel 'train' has {n_bytes} bytes, fewer rows than k={k} clusters")
 
 
 def _peek_at(channel: Channel | None, n_features: int) -> None:
     """Refuse data of another width now, not after hours of training."""
     if channel is not None:
-        BatchReader(list_files(channel.directory, channel.name), n_features, 1).peek()
+        files = list_files(channel.directory, channel.name)
+        BatchReader(whole_files(files), n_features, 1).peek()
 
 
 def _check_content_type(channel: Channel) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_right
 
 from onepass.cluster.kmeans import KMeans
-from onepass.data.batches import BatchReader
 from onepass.formats.media import MediaType
 from onepass.sagemaker.inputs import JobInput
 from onepass.sagemaker.metrics import metrics_line, quality_line, throughput_line
+from onepass.training.passes import Seen
 
 _log = logging.getLogger(__name__)
 
-_REPORTED_BATCHES = frozenset(10**i for i in range(1, 12))
+_REPORTED_BATCHES = [10**i for i in range(1, 12)]
 
 
 def log_setup(job: JobInput) -> None:
@@ -47,6 +48,7 @@ class JobLog:
         self._started = time.time()
         self._since = time.perf_counter()
         self._last = 0.0
+        self._n_reported = 0
         self.seconds: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
@@ -55,33 +57,34 @@ class JobLog:
         self._last, self._since = now - self._since, now
         self.seconds[stage] = self.seconds.get(stage, 0.0) + self._last
 
-    def batch(self, i: int, kmeans: KMeans) -> None:
+    def batches(self, seen: Seen) -> None:
         """Tell, after the 10th, 100th, ... batch, how near rows are to the summary's centers."""
-        if i in _REPORTED_BATCHES and kmeans.n_centers_:
+        reached = _REPORTED_BATCHES[: bisect_right(_REPORTED_BATCHES, seen.n_batches)]
+        if len(reached) > self._n_reported and seen.long_term_msd:
+            self._n_reported = len(reached)
             _log.info(
                 "Iter %d: Short term msd %f. Long term msd %f",
-                i,
-                kmeans.short_term_msd_,
-                kmeans.long_term_msd_,
+                reached[-1],
+                seen.short_term_msd,
+                seen.long_term_msd,
             )
 
-    def epoch(self, epoch: int, reader: BatchReader) -> None:
+    def epoch(self, epoch: int, seen: Seen) -> None:
         """Tell what the pass that has just ended has read, and how fast."""
-        _log.info("processed a total of %d examples", reader.n_rows)
-        n_batches = -(-reader.n_rows // reader.batch_rows)
+        _log.info("processed a total of %d examples", seen.n_rows)
         counters = {
-            "Total Records Seen": (epoch + 1) * reader.n_rows,
-            "Total Batches Seen": (epoch + 1) * n_batches,
-            "Max Records Seen Between Resets": reader.n_rows,
-            "Max Batches Seen Between Resets": n_batches,
+            "Total Records Seen": (epoch + 1) * seen.n_rows,
+            "Total Batches Seen": (epoch + 1) * seen.n_batches,
+            "Max Records Seen Between Resets": seen.n_rows,
+            "Max Batches Seen Between Resets": seen.n_batches,
             "Reset Count": epoch,
-            "Number of Records Since Last Reset": reader.n_rows,
-            "Number of Batches Since Last Reset": n_batches,
+            "Number of Records Since Last Reset": seen.n_rows,
+            "Number of Batches Since Last Reset": seen.n_batches,
         }
         dimensions: dict[str, str | int] = {"epoch": epoch, "Meta": "training_data_iter"}
         span = (self._started, time.time())
         _log.info(metrics_line(self._host, span, counters, dimensions))
-        _log.info(throughput_line(self._host, reader.n_rows / max(self._last, 1e-9)))
+        _log.info(throughput_line(self._host, seen.n_rows / max(self._last, 1e-9)))
 
     def trials(self, kmeans: KMeans) -> None:
         """Tell what each trial of the last step reached on the summary."""

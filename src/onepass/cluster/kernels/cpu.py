@@ -5,6 +5,7 @@ Everything here expects clean input: C-contiguous float32 rows without NaN, labe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ _TILE_VALUES = 2**19
 _DOUBT = 2.0**-19
 """Below this share of the squares it is the difference of, a squared distance in float32 is in
 doubt: it keeps five of 24 bits."""
+
+_DOUBLE_ROWS = 1024
+"""Rows searched in float64 at a time."""
 
 _SUM_ROWS = 8192
 """Rows turned to float64 at a time, to be summed."""
@@ -37,6 +41,30 @@ class Nearest(NamedTuple):
 
     labels: Labels
     sq_distances: Floats
+
+
+class NearestInDouble(NamedTuple):
+    """The closest center of each row, as `Nearest`, with squared distances in float64."""
+
+    labels: Labels
+    sq_distances: Doubles
+
+
+class TwoNearest(NamedTuple):
+    """The closest center of each row, and how far all others are at least.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_samples,), int32
+    distances : ndarray of shape (n_samples,), float32
+        Euclidean distance to the closest center.
+    others : ndarray of shape (n_samples,), float32
+        No other center is closer than this; infinite where there is no other.
+    """
+
+    labels: Labels
+    distances: Floats
+    others: Floats
 
 
 class Sums(NamedTuple):
@@ -62,8 +90,8 @@ def nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> Ne
     centers : ndarray of shape (n_clusters, n_features), float32
         At least one.
     origin : ndarray of shape (n_features,), float32, optional
-        A point near the rows; by default the mean of the rows at hand, tile by tile, which is the
-        most precise, and makes near ties depend on the rows beside.
+        A point near the rows; by default their mean, which is the most precise, and makes near
+        ties depend on the rows beside.
 
     Returns
     -------
@@ -72,35 +100,80 @@ def nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> Ne
     Notes
     -----
     The closest center has the least ``|c|^2 - 2 x.c``: one matrix product, 2 * n_clusters *
-    n_features operations a row. That form loses digits far from the origin, which is therefore
-    moved to the rows. The distance returned is computed anew from the differences; rows whose
-    distance lies below what float32 can tell in that form are searched once more in float64.
+    (n_features + 1) operations a row, the squares being one more feature. That form loses digits
+    far from the origin, which is therefore moved to the rows. The distance returned is computed
+    anew from the differences; rows whose distance lies below what float32 can tell in that form
+    are searched once more in float64.
     """
-    n, k = len(rows), len(centers)
-    labels = np.empty(n, np.int32)
-    sq_distances = np.empty(n, np.float32)
-    step = max(64, _TILE_VALUES // max(k, rows.shape[1]))
-    tile = np.empty((min(step, n), k), np.float32)
-    shift = rows[:step].mean(axis=0) if origin is None else origin
-    factor, norms = _product_terms(centers, shift)
-    for start in range(0, n, step):
-        part = rows[start : start + step]
-        if origin is None and start:
-            shift = part.mean(axis=0)
-            factor, norms = _product_terms(centers, shift)
-        near = part - shift
-        scores = np.matmul(near, factor, out=tile[: len(part)])
+    search = _Search(rows, centers, origin)
+    for _ in search.tiles():
+        pass
+    return search.checked()
+
+
+def nearest_centers_in_double(rows: Rows, centers: Rows) -> NearestInDouble:
+    """Find the closest center of each row in float64: slow, and right at any distance.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features), float32
+    centers : ndarray of shape (n_clusters, n_features), float32
+
+    Returns
+    -------
+    NearestInDouble
+    """
+    labels = np.empty(len(rows), np.int32)
+    sq_distances = np.empty(len(rows))
+    exact = centers.astype(np.float64)
+    norms = np.einsum("ij,ij->i", exact, exact)
+    for start in range(0, len(rows), _DOUBLE_ROWS):
+        part = rows[start : start + _DOUBLE_ROWS].astype(np.float64)
+        scores = part @ (-2 * exact.T)
         scores += norms
         chosen = scores.argmin(axis=1)
-        exact = _sq_distances(part, centers[chosen])
-        doubt = exact < _DOUBT * (np.einsum("ij,ij->i", near, near) + norms[chosen])
-        doubt &= exact > 0
-        if doubt.any():
-            chosen[doubt] = _closest_in_double(part[doubt], centers)
-            exact[doubt] = _sq_distances(part[doubt], centers[chosen[doubt]])
-        labels[start : start + step] = chosen
-        sq_distances[start : start + step] = exact
-    return Nearest(labels, sq_distances)
+        part -= exact[chosen]
+        labels[start : start + len(part)] = chosen
+        sq_distances[start : start + len(part)] = np.einsum("ij,ij->i", part, part)
+    return NearestInDouble(labels, sq_distances)
+
+
+def two_nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> TwoNearest:
+    """Find the closest center of each row, and a lower bound of the distance to all others.
+
+    Parameters and costs are those of `nearest_centers`.
+    """
+    search = _Search(rows, centers, origin)
+    ahead = np.empty(len(rows), np.float32)
+    for part, scores in search.tiles():
+        here, chosen = np.arange(len(scores)), search.chosen[part]
+        best = scores[here, chosen]
+        scores[here, chosen] = np.inf
+        np.subtract(scores.min(axis=1), best, out=ahead[part])
+    labels, sq_distances = search.checked()
+    others = sq_distances + ahead
+    others -= _DOUBT * search.squares
+    np.maximum(others, 0, out=others)
+    return TwoNearest(labels, np.sqrt(sq_distances), np.sqrt(others, out=others))
+
+
+def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
+    """Return the squared distance of each row to the center chosen for it.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features), float32
+    centers : ndarray of shape (n_clusters, n_features), float32
+    chosen : ndarray of shape (n_samples,), int
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float32
+    """
+    gap = centers.take(chosen, axis=0)
+    gap -= rows
+    exact: Floats = np.einsum("ij,ij->i", gap, gap)
+    return exact
 
 
 def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | None = None) -> Sums:
@@ -137,22 +210,56 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     return Sums(sums, np.bincount(labels, weights, n_clusters).astype(np.float64, copy=False))
 
 
-def _product_terms(centers: Rows, origin: Rows) -> tuple[Rows, Floats]:
-    """Return ``-2 c`` as columns and ``|c|^2``, the centers taken relative to `origin`."""
+class _Search:
+    """One search: products and the least of each row tile by tile, all else at once.
+
+    Few and long calls leave other threads the most room.
+    """
+
+    def __init__(self, rows: Rows, centers: Rows, origin: Rows | None) -> None:
+        n, d = rows.shape
+        self._rows, self._centers = rows, centers
+        if origin is None:
+            # Summed by a product: `mean` takes ten times as long.
+            origin = np.ones(n, np.float32) @ rows / np.float32(max(n, 1))
+        self._factor = _product_factor(centers, origin)
+        self._near = np.empty((n, d + 1), np.float32)
+        np.subtract(rows, origin, out=self._near[:, :-1])
+        self._near[:, -1] = 1
+        self.chosen = np.empty(n, np.intp)
+        self.squares: Floats
+
+    def tiles(self) -> Iterator[tuple[slice, Floats]]:
+        """Find the closest centers; yields the scores of each tile, overwritten by the next."""
+        n, k = len(self._rows), len(self._centers)
+        step = max(64, _TILE_VALUES // k)
+        table = np.empty((min(step, n), k), np.float32)
+        for start in range(0, n, step):
+            part = slice(start, min(start + step, n))
+            scores = table[: part.stop - start]
+            np.matmul(self._near[part], self._factor, out=scores)
+            scores.argmin(axis=1, out=self.chosen[part])
+            yield part, scores
+
+    def checked(self) -> Nearest:
+        """Compute exact distances, and search again in float64 where float32 is in doubt."""
+        rows, chosen = self._rows, self.chosen
+        exact = sq_distances_to(rows, self._centers, chosen)
+        # |x|^2 + 1 + |c|^2, of which the squared distance is what the product has left
+        self.squares = np.einsum("ij,ij->i", self._near, self._near)
+        self.squares += self._factor[-1].take(chosen)
+        doubt = np.flatnonzero(exact < _DOUBT * self.squares)
+        doubt = doubt[exact[doubt] > 0]
+        if len(doubt):
+            again = nearest_centers_in_double(rows[doubt], self._centers)
+            chosen[doubt], exact[doubt] = again.labels, again.sq_distances
+        return Nearest(chosen.astype(np.int32), exact)
+
+
+def _product_factor(centers: Rows, origin: Rows) -> Rows:
+    """Return ``-2 c`` as columns above ``|c|^2``, the centers taken relative to `origin`."""
     near = centers - origin
-    return np.ascontiguousarray(-2 * near.T), np.einsum("ij,ij->i", near, near)
-
-
-def _sq_distances(rows: Rows, centers: Rows) -> Floats:
-    """Return the squared distance of each row to the center beside it."""
-    gap = rows - centers
-    exact: Floats = np.einsum("ij,ij->i", gap, gap)
-    return exact
-
-
-def _closest_in_double(rows: Rows, centers: Rows) -> npt.NDArray[np.intp]:
-    exact = centers.astype(np.float64)
-    scores = rows.astype(np.float64) @ (-2 * exact.T)
-    scores += np.einsum("ij,ij->i", exact, exact)
-    chosen: npt.NDArray[np.intp] = scores.argmin(axis=1)
-    return chosen
+    factor = np.empty((centers.shape[1] + 1, len(centers)), np.float32)
+    np.multiply(near.T, -2, out=factor[:-1])
+    np.einsum("ij,ij->i", near, near, out=factor[-1])
+    return factor

@@ -1,0 +1,160 @@
+"""Passes over the data, by one process or by several with a shard each.
+
+A pass is a task that is done for each shard of the data. With one shard that is here; with more,
+each has a process of its own, and a core. Threads would wait for one another: Python lets one of
+them at a time run between two products. What the tasks return is put together by the caller, in
+the order of the shards.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from onepass.data.batches import BatchReader
+from onepass.errors import DecodeError, OnepassError, PlatformError
+
+_log = logging.getLogger(__name__)
+
+_R = TypeVar("_R")
+_POLL_S = 0.2
+
+
+class Seen(NamedTuple):
+    """How far a pass has come.
+
+    Attributes
+    ----------
+    n_rows, n_bytes, n_batches : int
+    short_term_msd, long_term_msd : float
+        Mean squared distance of rows to the summary's centers when they arrived; 0 where none is
+        made.
+    """
+
+    n_rows: int = 0
+    n_bytes: int = 0
+    n_batches: int = 0
+    short_term_msd: float = 0.0
+    long_term_msd: float = 0.0
+
+
+Tell: TypeAlias = Callable[[Seen], None]
+Task: TypeAlias = Callable[[BatchReader, Tell], _R]
+
+
+def run_pass(task: Task[_R], shards: Sequence[BatchReader], tell: Tell) -> list[_R]:
+    """Do a task for each shard.
+
+    Parameters
+    ----------
+    task : callable
+        Takes a shard, and a function to tell how far it has come. A function of a module, or a
+        `functools.partial` of one: processes find it by its name.
+    shards : sequence
+    tell : callable
+        Is told how far all shards together have come.
+
+    Returns
+    -------
+    list
+        What the task has returned for each shard, in their order.
+
+    Raises
+    ------
+    ShardError
+        When a task has failed for one of several shards.
+    PlatformError
+        When the kernel has killed a process.
+    """
+    if len(shards) == 1:
+        return [task(shards[0], tell)]
+    context = multiprocessing.get_context("fork")
+    board = context.RawArray("d", len(Seen._fields) * len(shards))
+    with ProcessPoolExecutor(len(shards), context, _begin, (board, os.getpid())) as pool:
+        try:
+            futures = [pool.submit(_work, i, task, shard) for i, shard in enumerate(shards)]
+            _wait(futures, lambda: tell(_sum(board, len(shards))))
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise PlatformError(
+                "a process was killed, most likely for want of memory: num_workers=1 takes least"
+            ) from error
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+class ShardError(OnepassError):
+    """A task failed in a process of its own.
+
+    Parameters
+    ----------
+    kind : str
+        The name of the error's class.
+    message : str
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+        self.message = message
+
+
+def _wait(futures: Sequence[Future[Any]], tell: Callable[[], None]) -> None:
+    """Tell how far all have come until they have ended or one has failed."""
+    left = set(futures)
+    while left:
+        done, left = wait(left, timeout=_POLL_S)
+        tell()
+        for future in done:
+            future.result()
+
+
+def _sum(board: Any, n_shards: int) -> Seen:
+    width = len(Seen._fields)
+    seen = [Seen(*board[i * width : (i + 1) * width]) for i in range(n_shards)]
+    n_rows = sum(one.n_rows for one in seen)
+    return Seen(
+        int(n_rows),
+        int(sum(one.n_bytes for one in seen)),
+        int(sum(one.n_batches for one in seen)),
+        sum(one.short_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
+        sum(one.long_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
+    )
+
+
+class _Process:
+    """What a process of a shard knows of the one that has started it."""
+
+    board: Any = None
+    parent = 0
+
+
+def _begin(board: Any, parent: int) -> None:
+    """Set up a process: the one that started it is told, and ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Process.board, _Process.parent = board, parent
+
+
+def _work(index: int, task: Task[_R], shard: BatchReader) -> _R:
+    width = len(Seen._fields)
+
+    def tell(seen: Seen) -> None:
+        _Process.board[index * width : (index + 1) * width] = seen
+        if os.getppid() != _Process.parent:
+            os._exit(1)  # whoever asked for this has gone
+
+    try:
+        return task(shard, tell)
+    except DecodeError as error:
+        raise ShardError("DecodeError", str(error)) from None
+    except OnepassError as error:
+        raise ShardError(type(error).__name__, str(error)) from None

@@ -1,0 +1,48 @@
+"""What is done for each shard of the data; `onepass.training.passes` says where."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from onepass.cluster.arrays import WeightedRows
+from onepass.cluster.batches import check_weighted
+from onepass.cluster.epoch import LloydStep, sum_shard
+from onepass.cluster.kmeans import KMeans
+from onepass.cluster.model import KMeansModel
+from onepass.data.batches import BatchReader
+from onepass.training.passes import Seen, Tell
+
+
+class Score(NamedTuple):
+    """The sum of squared distances of some rows, and how many they are."""
+
+    ssd: float
+    n_rows: int
+
+
+def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
+    """Take one shard's part of the pass."""
+    for i, batch in enumerate(reader, start=1):
+        kmeans.partial_fit(batch)
+        msds = kmeans.short_term_msd_, kmeans.long_term_msd_
+        tell(Seen(reader.n_rows, reader.n_bytes, i, *msds))
+    return kmeans
+
+
+def step(model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
+    """Take one shard's part of a further epoch."""
+    return sum_shard(model, _weighted(reader, tell))
+
+
+def score(model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
+    """Score one shard of the test data."""
+    ssd = math.fsum(model.inertia(rows) for rows, _ in _weighted(reader, tell))
+    return Score(ssd, reader.n_rows)
+
+
+def _weighted(reader: BatchReader, tell: Tell) -> Iterator[WeightedRows]:
+    for i, batch in enumerate(reader, start=1):
+        yield check_weighted(batch, None)
+        tell(Seen(reader.n_rows, reader.n_bytes, i))
