@@ -7,6 +7,7 @@ fits the sample this is k-means on the data itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,14 +15,15 @@ import numpy as np
 
 from onepass.cluster.arrays import Doubles, Flags, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, sq_distances_to
-from onepass.cluster.lloyd import Clustering, lloyd
+from onepass.cluster.lloyd import Clustering, LloydRun, lloyd
 from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers
 from onepass.cluster.summary import Summary
 from onepass.cluster.workers import spread
 
-_REFINED = 3
+_CANDIDATES, _FINALISTS = 4, 2
+_HEATS = 6
 _FINER = 0.1
 _SWAPS = 30
 _ROWS_AT_ONCE = 8192
@@ -86,26 +88,35 @@ def finish(
 
     Notes
     -----
-    Costs two runs of Lloyd's iterations and 30 tried swaps on the summary for each trial, and 3
-    runs on the sample.
+    Costs two runs of Lloyd's iterations and 30 tried swaps on the summary for each trial, two runs
+    on the sample and the beginnings of two more.
     """
     coarse = summary if len(summary.rows) >= 2 * settings.n_clusters else data
     rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials)]
     trials = spread(settings.n_workers, partial(_trial, coarse, settings), rngs)
     total = float(coarse.weights.sum())
     best_first = sorted(trials, key=lambda trial: trial.inertia)
-    refined = [
-        lloyd(
-            data,
-            trial.centers,
-            max_iter=settings.max_iter,
-            tol=settings.tol * _FINER,
-            n_workers=settings.n_workers,
-        )
-        for trial in best_first[:_REFINED]
-    ]
-    best = min(refined, key=lambda clustering: clustering.inertia)
+    best = _refine(data, best_first[:_CANDIDATES], settings)
     return Finished(best.centers, tuple(trial.inertia / total for trial in trials))
+
+
+def _refine(
+    data: WeightedRows, candidates: Sequence[Clustering], settings: FinishSettings
+) -> Clustering:
+    """Go on from each candidate for a few iterations, and to the end from those that do best.
+
+    What is best on the summary is not always so on the rows.
+    """
+    tol = settings.tol * _FINER
+    heats = min(_HEATS, settings.max_iter)
+    ahead: list[tuple[float, int, LloydRun]] = []
+    for i, candidate in enumerate(candidates):  # one by one: each takes memory for every row
+        run = LloydRun(data, candidate.centers, n_workers=settings.n_workers)
+        ahead = sorted([*ahead, (run.go_on(heats, tol), i, run)])[:_FINALISTS]
+    for _, _, run in ahead:
+        run.go_on(settings.max_iter - heats, tol)
+    finished = [run.clustering() for _, _, run in ahead]
+    return min(finished, key=lambda clustering: clustering.inertia)
 
 
 def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedRows:

@@ -72,20 +72,25 @@ def lloyd(
     The first iteration costs 2 * n_clusters * n_rows * n_features operations; later ones as much
     for the rows whose bounds have crossed, often one in ten. Memory: 16 bytes a row.
     """
-    bounded = _Bounded(data, centers, n_workers)
-    inertia = bounded.inertia()
-    for _ in range(max_iter):
-        gain = bounded.move()
-        if gain <= tol * inertia:
-            break
-        inertia -= gain
-    return Clustering(bounded.centers, bounded.inertia())
+    run = LloydRun(data, centers, n_workers=n_workers)
+    run.go_on(max_iter, tol)
+    return run.clustering()
 
 
-class _Bounded:
-    """Rows with bounds on their distances, and the sums of their clusters."""
+class LloydRun:
+    """Lloyd's iterations that may be halted and gone on with.
 
-    def __init__(self, data: WeightedRows, centers: Rows, n_workers: int) -> None:
+    Parameters
+    ----------
+    data, centers, n_workers
+        As `lloyd` takes them.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_features), float32
+    """
+
+    def __init__(self, data: WeightedRows, centers: Rows, *, n_workers: int = 1) -> None:
         n = len(data.rows)
         self.centers = centers
         self._data = data
@@ -96,13 +101,27 @@ class _Bounded:
         self._lower: Floats = np.empty(n, np.float32)
         self._search(slice(0, n))
         self._sums, self._weights = accumulate(data.rows, self._labels, len(centers), data.weights)
+        self._inertia = self._exact_inertia()
 
-    def inertia(self) -> float:
-        """Return the exact inertia of the centers."""
+    def go_on(self, max_iter: int, tol: float) -> float:
+        """Make more iterations; returns the inertia, known from what has moved."""
+        for _ in range(max_iter):
+            before = self._inertia
+            self._inertia -= self._move()
+            if before - self._inertia <= tol * before:
+                break
+        return self._inertia
+
+    def clustering(self) -> Clustering:
+        """Return the centers and their exact inertia."""
+        self._inertia = self._exact_inertia()
+        return Clustering(self.centers, self._inertia)
+
+    def _exact_inertia(self) -> float:
         chunks = range(0, len(self._data.rows), _CHUNK_ROWS)
         return math.fsum(spread(self._n_workers, self._inertia_of, chunks))
 
-    def move(self) -> float:
+    def _move(self) -> float:
         """Move centers to the means of their rows, and find the rows' closest ones anew.
 
         Returns
@@ -122,7 +141,7 @@ class _Bounded:
 
     def _fill(self, empty: npt.NDArray[np.intp]) -> float:
         """Move empty centers to the rows that contribute most to the inertia."""
-        inertia = self.inertia()
+        inertia = self._exact_inertia()
         loss = sq_distances_to(self._data.rows, self.centers, self._labels) * self._data.weights
         farthest = np.argsort(-loss, kind="stable")[: len(empty)]
         before = self.centers.astype(np.float64)
@@ -130,7 +149,7 @@ class _Bounded:
         means[empty] = self._data.rows[farthest]
         self.centers = means.astype(np.float32)
         self._follow(before)
-        return inertia - self.inertia()
+        return inertia - self._exact_inertia()
 
     def _follow(self, before: Doubles) -> float:
         """Let the rows follow centers that have moved; returns the inertia they gain by it."""
