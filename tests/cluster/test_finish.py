@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.finish import FinishSettings, calibrate, estimate_msd, finish, measure_rows
+from onepass.cluster.finish import (
+    FinishSettings,
+    _thin,
+    calibrate,
+    estimate_msd,
+    finish,
+    measure_rows,
+)
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.summary import Summary
 
@@ -59,6 +66,17 @@ def test_one_trial_leaves_no_center_where_two_share_a_cluster(seed):
     settings = FinishSettings(3, "random", n_trials=1, max_iter=50, tol=0, n_workers=1)
     finished = finish(data, data, settings, np.random.SeedSequence(seed))
     assert sorted(finished.centers[:, 0].tolist()) == [1, 41, 81]
+
+
+def test_trials_are_made_on_a_few_rows_where_the_summary_has_too_few_centers():
+    """Rows of a cluster that outweighs the other a thousand times are drawn as much oftener."""
+    rows = np.float32([[0]] * 5000 + [[1]] * 5000)
+    data = WeightedRows(rows, np.repeat([1000.0, 1.0], 5000))
+    thin = _thin(data, 2000, np.random.default_rng(0))
+    assert len(thin.rows) == 2000
+    assert thin.weights.sum() == pytest.approx(data.weights.sum())
+    assert 0 <= thin.rows.sum() < 20
+    assert _thin(data, 10_000, np.random.default_rng(0)) is data
 
 
 def test_rows_are_measured_by_weight():

@@ -91,9 +91,11 @@ def finish(
     Costs two runs of Lloyd's iterations and 30 tried swaps on the summary for each trial, two runs
     on the sample and the beginnings of two more.
     """
-    coarse = summary if len(summary.rows) >= 2 * settings.n_clusters else data
-    rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials)]
-    trials = spread(settings.n_workers, partial(_trial, coarse, settings), rngs)
+    rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]
+    coarse = summary
+    if len(summary.rows) < 1.5 * settings.n_clusters:
+        coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
+    trials = spread(settings.n_workers, partial(_trial, coarse, settings), rngs[:-1])
     total = float(coarse.weights.sum())
     best_first = sorted(trials, key=lambda trial: trial.inertia)
     best = _refine(data, best_first[:_CANDIDATES], settings)
@@ -117,6 +119,20 @@ def _refine(
         run.go_on(settings.max_iter - heats, tol)
     finished = [run.clustering() for _, _, run in ahead]
     return min(finished, key=lambda clustering: clustering.inertia)
+
+
+def thin_rows(n_clusters: int) -> int:
+    """Return how many rows trials are made on where the summary has too few centers for them."""
+    return max(2000, 10 * n_clusters)
+
+
+def _thin(data: WeightedRows, n_rows: int, rng: np.random.Generator) -> WeightedRows:
+    """Draw rows in proportion to their weights, which are all the same then."""
+    if len(data.rows) <= n_rows:
+        return data
+    total = float(data.weights.sum())
+    drawn = rng.choice(len(data.rows), n_rows, replace=False, p=data.weights / total)
+    return WeightedRows(data.rows[drawn], np.full(n_rows, total / n_rows))
 
 
 def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedRows:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from onepass.cluster.finish import thin_rows
 from onepass.cluster.seeding import Seeding
 from onepass.errors import UserError
 
@@ -71,7 +72,10 @@ class Parameters:
         """How many starts the last step makes after a stream of `n_rows` rows."""
         if self.n_init != "auto":
             return self.n_init
-        return auto_trials(self.n_clusters, self.n_centers, n_rows, n_features)
+        n_coarse = self.n_centers
+        if n_coarse < 2 * self.n_clusters:
+            n_coarse = thin_rows(self.n_clusters)
+        return auto_trials(self.n_clusters, n_coarse, n_rows, n_features)
 
     def n_sampled(self, n_features: int, n_shards: int = 1) -> int:
         """How many rows are sampled: 1,024 a cluster, 20,000 at least, within the budget.
@@ -86,6 +90,9 @@ class Parameters:
 
 def auto_center_factor(n_clusters: int) -> int:
     """Return the factor that gives about 500 centers, and never fewer than four a cluster.
+
+    Smaller summaries lose quality on data with outliers, larger ones cost time and gain nothing:
+    ``tests/benchmarks/factor.py``.
 
     Examples
     --------

@@ -1,0 +1,36 @@
+"""The benchmarks run: on tiny data, without a look at their figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+
+
+def run(name, *options):
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_quality(tmp_path):
+    report = tmp_path / "figures.json"
+    peers = ("--peers", "onepass", "minibatch-once")
+    table = run(
+        "quality", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path, "--json", report, *peers
+    )
+    assert "| Onepass |" in table
+    assert "Cheaper and better than Onepass" in table
+    assert report.stat().st_size
+
+
+@pytest.mark.slow
+def test_factor(tmp_path):
+    table = run("factor", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path)
+    assert "(auto): 1.000" in table
