@@ -5,7 +5,8 @@ import pytest
 
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.kernels.cpu import nearest_centers
-from onepass.cluster.summary import Summary, _cheapest_unions
+from onepass.cluster.summary import Summary
+from onepass.cluster.ward import cheapest_partners, cheapest_unions
 
 
 def weighted(rows, weights=None):
@@ -155,10 +156,8 @@ def test_merging_says_where_centers_went():
 
 def test_the_cheapest_pair_by_wards_cost_is_merged_first():
     """Uniting 0 and 1 (weights 1, 1) costs 1/2; uniting 10 and 12 (weights 9, 9) costs 18."""
-    summary = Summary(4, 1)
     rows = np.array([[0], [1], [10], [12], [100]], np.float32)
     weights = np.array([1.0, 1.0, 9.0, 9.0, 5.0])
-    summary._append(rows, weights, rows * weights[:, None], np.zeros(len(rows)))
-    into = _cheapest_unions(*summary._closest_by_ward(np.arange(5)), weights, 1)
+    into = cheapest_unions(*cheapest_partners(rows, weights, np.arange(5)), weights, 1)
     assert into[0] == into[1]
     assert into[2:].tolist() == [2, 3, 4]

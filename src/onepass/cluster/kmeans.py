@@ -52,7 +52,8 @@ class KMeans(Estimator):
     local_init : {"k-means++", "random"}
         How each trial of the last step chooses its start among the summary's centers.
     n_init : int or "auto"
-        Trials of the last step, the best of which is taken; "auto" is 20.
+        Trials of the last step, the best of which is taken; "auto" is 20, and fewer, 4 at least,
+        where they would cost more than a quarter of the pass.
     max_iter : int
         Lloyd's iterations at most, in each trial of the last step.
     tol : float
@@ -82,6 +83,8 @@ class KMeans(Estimator):
     n_iter_ : int
         Passes over all rows: one, and one more for each `refine`.
     n_samples_seen_ : int
+    n_moved_ : int
+        Centers that the last further epoch has moved; with none, more epochs change nothing.
     n_centers_ : int
         Weighted centers that stand for the rows absorbed.
     short_term_msd_, long_term_msd_ : float

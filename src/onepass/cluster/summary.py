@@ -8,7 +8,7 @@ whose union costs least are merged. No weight is ever lost and no order of the r
 
 Sources: Meyerson, "Online facility location", 2001; Guha et al., "Clustering data streams: theory
 and practice", 2003; Liberty, Sriharsha and Sviridenko, "An algorithm for online k-means
-clustering", 2016; Ward, "Hierarchical grouping to optimize an objective function", 1963.
+clustering", 2016.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from onepass.cluster.arrays import Doubles, Flags, Floats, Labels, Rows, Weighte
 from onepass.cluster.kernels.cpu import Nearest, accumulate, nearest_centers
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.seeding import Seeding, choose_centers
+from onepass.cluster.ward import cheapest_partners, cheapest_unions
 
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
 _OPENINGS_SHARE = 1 / 8
 _LEAST_WEIGHT = 1e-150
-_WARD_ROWS = 512
-_LIGHTEST = 1e-30
-_DOUBT = 2.0**-17
 
 
 class Absorbed(NamedTuple):
@@ -165,17 +163,17 @@ class Summary:
         anew: going on would unite far centers whose neighbours are taken already.
         """
         target = max(1, int(self.capacity * _CONSOLIDATED_SHARE))
-        partner, price = self._closest_by_ward(np.arange(len(self)))
+        partner, price = cheapest_partners(self.centers, self.weights, np.arange(len(self)))
         mapping = np.arange(len(self))
         while len(self) > target:
-            merged_into = _cheapest_unions(partner, price, self.weights, len(self) - target)
+            merged_into = cheapest_unions(partner, price, self.weights, len(self) - target)
             kept, group = np.unique(merged_into, return_inverse=True)
             changed = np.bincount(group) > 1
             self._unite(kept, group, changed)
             mapping = group[mapping]
             partner, price = group[partner[kept]], price[kept]
             stale = np.flatnonzero(changed | changed[partner])
-            partner[stale], price[stale] = self._closest_by_ward(stale)
+            partner[stale], price[stale] = cheapest_partners(self.centers, self.weights, stale)
         return mapping.astype(np.int32)
 
     def _unite(
@@ -226,28 +224,6 @@ class Summary:
         self.centers = moved
         self.service_cost += float(cost.sum())
 
-    def _closest_by_ward(self, some: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], Doubles]:
-        """Find for some centers the one that it costs least to unite each with, and that cost.
-
-        Searched in float32 and priced in float64; beside far centers, where float32 does not tell
-        close ones apart, searched in float64.
-        """
-        if len(self) < 2:
-            return np.zeros(len(some), np.intp), np.zeros(len(some))
-        exact = self.centers - self.centers.mean(axis=0, dtype=np.float64)
-        norms = np.einsum("ij,ij->i", exact, exact)
-        coarse = _Ward(exact.astype(np.float32), self.weights)
-        partner = coarse.cheapest(some)
-        gap = exact[some] - exact[partner]
-        apart = np.einsum("ij,ij->i", gap, gap)
-        doubt = np.flatnonzero(apart < _DOUBT * (norms[some] + norms[partner]))
-        if len(doubt):
-            partner[doubt] = _Ward(exact, self.weights).cheapest(some[doubt])
-            gap = exact[some[doubt]] - exact[partner[doubt]]
-            apart[doubt] = np.einsum("ij,ij->i", gap, gap)
-        own, of_partner = self.weights[some], self.weights[partner]
-        return partner, own * (of_partner / (own + of_partner)) * apart
-
     def _append_empty(self, centers: Rows) -> None:
         nothing = np.zeros(len(centers))
         self._append(centers, nothing, np.zeros(centers.shape), nothing)
@@ -271,57 +247,6 @@ class Summary:
         place[kept] = np.arange(len(kept))
         self._keep(kept)
         return absorbed._replace(labels=place[absorbed.labels])
-
-
-class _Ward:
-    """Looks for the center that each of some centers is united with at the least cost."""
-
-    def __init__(self, centers: npt.NDArray[np.floating], weights: Doubles) -> None:
-        self._centers = centers
-        self._weights = np.maximum(weights / weights.max(), _LIGHTEST).astype(centers.dtype)
-        self._norms = np.einsum("ij,ij->i", centers, centers)
-
-    def cheapest(self, some: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """Return the partner of each of `some`, a few hundred at a time."""
-        found = np.empty(len(some), np.intp)
-        for start in range(0, len(some), _WARD_ROWS):
-            part = some[start : start + _WARD_ROWS]
-            table = self._centers[part] @ self._centers.T
-            table *= -2
-            table += self._norms
-            table += self._norms[part, None]
-            np.maximum(table, 0, out=table)
-            heavy = self._weights[part, None]
-            table *= heavy * (self._weights / (heavy + self._weights))
-            table[np.arange(len(part)), part] = np.inf
-            table.argmin(axis=1, out=found[start : start + _WARD_ROWS])
-        return found
-
-
-def _cheapest_unions(
-    partner: npt.NDArray[np.intp], price: Doubles, weights: Doubles, n_surplus: int
-) -> npt.NDArray[np.intp]:
-    """Return for each center the one it is merged into, or itself.
-
-    A center takes in one other, or more that weigh no more than itself together.
-    """
-    merged_into = np.arange(len(partner))
-    added = np.zeros(len(partner))
-    left = n_surplus
-    for i in np.argsort(price, kind="stable")[: max(2, len(partner) // 3)]:
-        light, heavy = i, partner[i]
-        if weights[light] > weights[heavy]:
-            light, heavy = heavy, light
-        if added[light] or merged_into[light] != light or merged_into[heavy] != heavy:
-            continue
-        if added[heavy] and added[heavy] + weights[light] > weights[heavy]:
-            continue
-        added[heavy] += weights[light]
-        merged_into[light] = heavy
-        left -= 1
-        if not left:
-            break
-    return merged_into
 
 
 def _own_centers(n: int) -> Nearest:
