@@ -219,3 +219,48 @@ def test_what_is_not_finite_is_refused_with_its_row(value):
     X[17, 2] = value
     with pytest.raises(UserError, match=r"^X\[17, 2\] is NaN or infinite as float32"):
         KMeans(2).fit(X)
+
+
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, 1e308])
+def test_weights_that_cannot_be_summed_are_refused(weight):
+    with pytest.raises(
+        UserError, match=r"^sample_weight\[3\] is .*; weights are numbers from 0 to"
+    ):
+        KMeans(2).fit(blobs(10), sample_weight=[1, 1, 1, weight, *[1] * 6])
+
+
+def test_rows_whose_squares_are_next_to_nothing_are_all_kept():
+    """One column is 1 and the others 1e-22: squared distances are below what float32 can hold."""
+    X = blobs() * np.float32(1e-22)
+    X[:, 0] = 1
+    kmeans = KMeans(2, **SMALL).fit(X)
+    assert kmeans.n_samples_seen_ == len(X)
+    assert np.isfinite(kmeans.cluster_centers_).all()
+
+
+def test_a_distance_beyond_float32_is_infinite():
+    model = KMeansModel(np.float32([[-3e38, -3e38], [0, 0]]))
+    assert model.assign([[3e38, 3e38]]).distances.tolist() == [np.inf]
+    assert model.distances([[3e38, 3e38]]).tolist() == [[np.inf, np.inf]]
+
+
+def test_a_stream_is_not_merged_into_itself():
+    kmeans = KMeans(2).fit(blobs(10))
+    with pytest.raises(UserError, match="its rows would count twice"):
+        kmeans.merge(kmeans)
+
+
+@pytest.mark.parametrize("spread", [0.2, 1.0, 4.0])
+def test_the_error_of_the_msd_covers_the_truth(spread):
+    """Clusters apart, touching and all over one another: 18 of 20 within three errors."""
+    covered = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        means = rng.normal(0, 4, (10, 4))
+        X = means[rng.integers(0, 10, 30_000)] + spread * rng.standard_t(4, (30_000, 4))
+        kmeans = KMeans(10, center_factor=4, reservoir_bytes=2**18, n_init=2, random_state=seed)
+        kmeans.partial_fit(X.astype(np.float32)).finalize()
+        assert kmeans.msd_error_ > 0
+        exact = exact_msd(X.astype(np.float32), kmeans.cluster_centers_)
+        covered += abs(kmeans.msd_ - exact) < 3 * kmeans.msd_error_
+    assert covered >= 18

@@ -299,7 +299,8 @@ def test_workers_score_and_refine_all_rows(opt_ml, run, caplog):
     rows = mixture(20_000)
     opt_ml.put(rows)
     opt_ml.put(rows[:9_001], channel="test")
-    found = run(k="12", feature_dim="4", num_workers="3", epochs="3", eval_metrics='["ssd"]')
+    options = {"local_lloyd_max_iter": "1", "eval_metrics": '["ssd"]'}
+    found = run(k="12", feature_dim="4", num_workers="3", epochs="3", **options)
     centers = load_model(opt_ml.model_file).centers
     assert found.scores["ssd"] == pytest.approx(sq_distances(rows[:9_001], centers).sum(), rel=1e-6)
     exact = [float(msd) for msd in logged(caplog, r"epoch \d: exact train msd (\S+) before")]

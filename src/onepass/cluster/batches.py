@@ -16,6 +16,10 @@ Batch: TypeAlias = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike | None]
 """Rows, or a tuple of rows and their weights."""
 
 
+_HEAVIEST = 1e100
+"""Sums of weights, and of squares times weights, must stay in the range of float64."""
+
+
 def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
     """Return `X` as clean float32 rows.
 
@@ -55,16 +59,17 @@ def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
 
 
 def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Doubles:
-    """Return one weight for each sample, 1 by default; all finite and not negative."""
+    """Return one weight for each sample, 1 by default; all from 0 to 1e100."""
     if sample_weight is None:
         return np.ones(n_samples)
     weights = np.asarray(sample_weight, np.float64)
     if weights.shape != (n_samples,):
         raise UserError(f"sample_weight must have shape ({n_samples},), got {weights.shape}")
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    bad = np.flatnonzero(~((weights >= 0) & (weights <= _HEAVIEST)))
     if len(bad):
         raise UserError(
-            f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights are finite and not negative"
+            f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights are numbers from 0 to "
+            f"{_HEAVIEST:g}"
         )
     return weights
 

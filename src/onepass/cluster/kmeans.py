@@ -64,8 +64,8 @@ class KMeans(Estimator):
         result is k-means on the data itself.
     random_state : int, None, numpy.random.RandomState or numpy.random.Generator
         Seed. The same seed and the same rows in the same order give the same centers, in whatever
-        pieces the rows arrive before `finalize`; None, and a generator of random numbers, draws a
-        new seed for each fit.
+        pieces the rows arrive before `finalize`, unless their scale leaps by twelve orders of
+        magnitude; None, and a generator of random numbers, draws a new seed for each fit.
 
     Attributes
     ----------
@@ -216,13 +216,16 @@ class KMeans(Estimator):
         ----------
         other : KMeans
             Of the same number of features and half-life. Its last batch ends here, complete or
-            not, as does this one's. One that has seen nothing changes nothing.
+            not, as does this one's. One that has seen nothing changes nothing. It is not to be
+            used any more: beside far larger values, its own may have been rounded off.
 
         Returns
         -------
         KMeans
             Itself; call `finalize` for the centers of the union.
         """
+        if other is self:
+            raise UserError("a KMeans cannot be merged into itself: its rows would count twice")
         if other._stream is not None and other.n_samples_seen_:
             self._merge_names(other, first=self._stream is None)
             self._begun(other._stream.n_features).merge(other._stream)

@@ -28,6 +28,13 @@ _SLACK = 1e-5
 """Bounds are widened by this share of what they bound: they are kept in float32."""
 
 
+_LIGHT = 1e-6
+"""A cluster that weighs less than this share of what it once did is summed anew."""
+
+_FADED = 1e-3
+"""Below this share of what was once measured, a quantity known from changes is measured anew."""
+
+
 class Clustering(NamedTuple):
     """Centers, and how well they fit the rows they were made for.
 
@@ -101,13 +108,17 @@ class LloydRun:
         self._lower: Floats = np.empty(n, np.float32)
         self._search(slice(0, n))
         self._sums, self._weights = accumulate(data.rows, self._labels, len(centers), data.weights)
+        self._heaviest = self._weights
         self._inertia = self._exact_inertia()
 
     def go_on(self, max_iter: int, tol: float) -> float:
         """Make more iterations; returns the inertia, known from what has moved."""
+        known = self._inertia
         for _ in range(max_iter):
             before = self._inertia
             self._inertia -= self._move()
+            if self._inertia < _FADED * known:  # what is left is what was rounded off
+                self._inertia = known = self._exact_inertia()
             if before - self._inertia <= tol * before:
                 break
         return self._inertia
@@ -171,7 +182,11 @@ class LloydRun:
         safe = np.maximum(self._lower, halfway[self._labels])
         safe *= 1 - _SLACK
         crossed = np.flatnonzero(self._upper > safe)
-        own = sq_distances_to(self._data.rows[crossed], self.centers, self._labels[crossed])
+        own = np.empty(len(crossed), np.float32)
+        for start in range(0, len(crossed), _CHUNK_ROWS):
+            part = crossed[start : start + _CHUNK_ROWS]
+            found = sq_distances_to(self._data.rows[part], self.centers, self._labels[part])
+            own[start : start + _CHUNK_ROWS] = found
         self._upper[crossed] = np.sqrt(own)
         again = np.flatnonzero(self._upper[crossed] > safe[crossed])
         crossed, own = crossed[again], own[again]
@@ -186,15 +201,17 @@ class LloydRun:
 
     def _transfer(self, moved: npt.NDArray[np.intp], before: Labels) -> None:
         """Move rows from the sums of their former clusters to those of their new ones."""
-        rows, weights = self._data.rows[moved], self._data.weights[moved]
-        there_and_back = accumulate(
-            np.concatenate([rows, rows]),
-            np.concatenate([self._labels[moved], before]),
-            len(self.centers),
-            np.concatenate([weights, -weights]),
-        )
-        self._sums += there_and_back.sums
+        for start in range(0, len(moved), _CHUNK_ROWS):
+            part, former = moved[start : start + _CHUNK_ROWS], before[start : start + _CHUNK_ROWS]
+            rows, weights = self._data.rows[part], self._data.weights[part]
+            n_clusters = len(self.centers)
+            self._sums += accumulate(rows, self._labels[part], n_clusters, weights).sums
+            self._sums -= accumulate(rows, former, n_clusters, weights).sums
         self._weights = self._count()
+        self._heaviest = np.maximum(self._heaviest, self._weights)
+        if (self._weights < _LIGHT * self._heaviest).any():
+            sums = accumulate(self._data.rows, self._labels, len(self.centers), self._data.weights)
+            self._sums, self._heaviest = sums.sums, self._weights
 
     def _count(self) -> Doubles:
         counts = np.bincount(self._labels, self._data.weights, len(self.centers))

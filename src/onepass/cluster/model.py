@@ -32,7 +32,7 @@ class Assignment(NamedTuple):
     labels : ndarray of shape (n_samples,), int32
         Index of the closest center, from 0.
     distances : ndarray of shape (n_samples,), float32
-        Euclidean distance to it, not squared.
+        Euclidean distance to it, not squared; infinite where float32 cannot hold it.
     """
 
     labels: Labels
@@ -94,7 +94,8 @@ class KMeansModel:
         distances = np.empty(len(rows), np.float32)
         for part, nearest in self.search(rows):
             labels[part] = nearest.labels
-            np.sqrt(nearest.sq_distances, out=distances[part])
+            with np.errstate(over="ignore"):  # a distance beyond float32 is infinite
+                np.sqrt(nearest.sq_distances, out=distances[part])
         return Assignment(labels, distances)
 
     def inertia(self, X: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
@@ -111,7 +112,8 @@ class KMeansModel:
         near = in_range(max(peak(rows), peak(self.centers)))
         for j, center in enumerate(self.centers):
             gap = rows - center if near else rows.astype(np.float64) - center
-            np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
+            with np.errstate(over="ignore"):
+                np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
         return table
 
     def predict(self, X: npt.ArrayLike) -> Labels:

@@ -52,7 +52,8 @@ class Parameters:
             value = getattr(self, name)
             accepted = isinstance(value, str) and value in ("random", "k-means++")
             _require(accepted, self, name, "'random' or 'k-means++'")
-        _require(_is_number(self.half_life), self, "half_life", "a number from 0")
+        accepted = _is_number(self.half_life) and (not self.half_life or self.half_life >= 1e-6)
+        _require(accepted, self, "half_life", "0 or a number from 1e-6")
         _require(_is_number(self.tol) and self.tol <= 1, self, "tol", "a number from 0 to 1")
 
     @property

@@ -159,9 +159,10 @@ class Stream:
     def _sample(self, data: WeightedRows, labels: Labels, sq_distances: Floats) -> None:
         """Offer the rows to the reservoir: half by weight, half by their share of the cost."""
         mean_cost = self.long_term_msd
-        cost_share = sq_distances / mean_cost if mean_cost > 0 else np.ones_like(sq_distances)
+        exact = sq_distances.astype(np.float64)  # a mean of tiny ones is 0 in float32
+        cost_share = exact / mean_cost if mean_cost > 0 else np.ones_like(exact)
         log2_weights = np.log2(data.weights) + self._half_lives()
-        log2_chances = log2_weights + np.log2(0.5 + 0.5 * cost_share.astype(np.float64))
+        log2_chances = log2_weights + np.log2(0.5 + 0.5 * cost_share)
         self._reservoir.offer(Offer(data.rows, log2_weights, log2_chances, labels), self._rng)
 
     def _watch(self, batch_msd: float) -> None:

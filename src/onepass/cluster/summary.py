@@ -127,8 +127,9 @@ class Summary:
 
     def decay(self, factor: float) -> None:
         """Let everything absorbed so far weigh less."""
-        self.weights = np.maximum(self.weights * factor, _LEAST_WEIGHT)
-        self._sums = self.centers * self.weights[:, None]
+        faded = np.maximum(self.weights * factor, _LEAST_WEIGHT)
+        self._sums *= (faded / self.weights)[:, None]
+        self.weights = faded
         self.scatter *= factor
         self.service_cost *= factor
 
@@ -212,6 +213,10 @@ class Summary:
         """Add rows to their centers, which move to the mean of all they hold."""
         sums, weights = accumulate(data.rows, nearest.labels, len(self), data.weights)
         cost = nearest.sq_distances * data.weights
+        # What they hold already scatters about its mean; the center is that in float32.
+        held = self.weights > 0
+        rounded = self._sums[held] / self.weights[held, None] - self.centers[held]
+        self.scatter[held] += self.weights[held] * np.einsum("ij,ij->i", rounded, rounded)
         self._sums += sums
         self.weights += weights
         np.divide(self._sums, self.weights[:, None], out=sums, where=self.weights[:, None] > 0)

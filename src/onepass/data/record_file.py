@@ -128,6 +128,8 @@ class RecordFile:
         self._left = self._buffer[start : self._room + n]
         self._n_left -= n
         self._at_end = n == 0
+        if self._at_end and self._n_left:
+            raise PlatformError(f"{self._path} is {self._n_left} bytes shorter than it was")
 
 
 def _page_aligned(n_bytes: int) -> Bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +71,8 @@ def cut(files: Sequence[Path], n_shards: int) -> list[list[Span]]:
     for path in files:
         size = path.stat().st_size
         wanted = [total * i // n_shards - before for i in range(1, n_shards)]
-        cuts = [0, *(_boundary(path, at, size) for at in wanted), size]
+        found = (_boundary(path, at, size) for at in wanted)
+        cuts = [*accumulate(found, max, initial=0), size]  # one not found sends all behind it along
         for shard, start, stop in zip(shards, cuts, cuts[1:], strict=False):
             if start < stop:
                 shard.append(Span(path, start, stop))
@@ -111,6 +113,8 @@ def _is_chain(window: bytes, first: int, *, at_end: bool) -> bool:
         magic, word = _HEADER.unpack_from(window, place)
         kind, length = word >> 29, word & MAX_FRAME_BYTES
         starts = kind in (FrameKind.WHOLE, FrameKind.FIRST)
+        if kind == FrameKind.WHOLE and not length:
+            return False  # no record is empty: two values that look like a header are
         if magic != MAGIC or kind > FrameKind.LAST:
             return False
         if not n_seen and not starts:

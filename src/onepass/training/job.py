@@ -22,7 +22,7 @@ from onepass.cluster.seeding import Seeding
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.channels import list_files
 from onepass.data.shards import Span, cut, n_bytes_of, whole_files
-from onepass.errors import PlatformError, UserError, WidthError
+from onepass.errors import AlgorithmError, PlatformError, UserError, WidthError
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
 _BYTES_A_WORKER = 32 * 2**20
+_LEAST_BYTES = 4096
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 
@@ -196,7 +197,11 @@ class _Job:
             _log.info("Test data is not provided.")
             return {}
         task = partial(score, self._kmeans.to_model())
-        scored = run_pass(task, self._readers(self._job.test), lambda _: None)
+        readers = self._readers(self._job.test)
+        try:
+            scored = run_pass(task, readers, lambda _: None)
+        except ShardError as error:
+            self._raise(error, readers)
         ssd = math.fsum(part.ssd for part in scored)
         values = {"ssd": ssd, "msd": ssd / sum(part.n_rows for part in scored)}
         scores: dict[str, float] = {name: values[name] for name in self._wanted.eval_metrics}
@@ -240,14 +245,14 @@ class _Job:
             paths = dict.fromkeys(span.path for reader in readers for span in reader.spans)
             for _ in self._reader(whole_files(list(paths))):
                 pass
-        kind = PlatformError if error.kind == "PlatformError" else UserError
-        raise kind(error.message) from error
+        kinds = {"PlatformError": PlatformError, "AlgorithmError": AlgorithmError}
+        raise kinds.get(error.kind, UserError)(error.message) from error
 
 
 def _n_workers(wanted: Hyperparameters, n_bytes: int) -> int:
     """Return how many processes share so much data."""
     if wanted.num_workers != "auto":
-        return wanted.num_workers
+        return max(1, min(wanted.num_workers, n_bytes // _LEAST_BYTES))
     return max(1, min(available_cpus(), n_bytes // _BYTES_A_WORKER))
 
 

@@ -5,6 +5,7 @@ Everything here expects clean input: C-contiguous float32 rows without NaN, labe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -152,7 +153,7 @@ def two_nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -
         np.subtract(scores.min(axis=1), best, out=ahead[part])
     labels, sq_distances = search.checked()
     others = sq_distances + ahead
-    others -= _DOUBT * search.squares
+    others -= search.doubt * search.squares
     np.maximum(others, 0, out=others)
     return TwoNearest(labels, np.sqrt(sq_distances), np.sqrt(others, out=others))
 
@@ -226,6 +227,8 @@ class _Search:
         self._near = np.empty((n, d + 1), np.float32)
         np.subtract(rows, origin, out=self._near[:, :-1])
         self._near[:, -1] = 1
+        # Products of many terms lose more digits, as the square root of their number.
+        self.doubt = _DOUBT * max(1.0, math.sqrt(d) / 16)
         self.chosen = np.empty(n, np.intp)
         self.squares: Floats
 
@@ -245,10 +248,11 @@ class _Search:
         """Compute exact distances, and search again in float64 where float32 is in doubt."""
         rows, chosen = self._rows, self.chosen
         exact = sq_distances_to(rows, self._centers, chosen)
-        # |x|^2 + 1 + |c|^2, of which the squared distance is what the product has left
-        self.squares = np.einsum("ij,ij->i", self._near, self._near)
+        # |x|^2 + |c|^2, of which the squared distance is what the product has left
+        near = self._near[:, :-1]
+        self.squares = np.einsum("ij,ij->i", near, near)
         self.squares += self._factor[-1].take(chosen)
-        doubt = np.flatnonzero(exact < _DOUBT * self.squares)
+        doubt = np.flatnonzero(exact < self.doubt * self.squares)
         doubt = doubt[exact[doubt] > 0]
         if len(doubt):
             again = nearest_centers_in_double(rows[doubt], self._centers)
