@@ -154,7 +154,7 @@ def stated(n_features: int, k: int) -> float:
     """Return the bytes that the notes of `onepass.KMeans` state."""
     d, known = n_features, parameters_of(k)
     m, b = known.n_sampled(d), max(known.batch_size, 3 * known.n_centers)
-    return 25 * known.n_centers * d + 2.6 * m * (4 * d + 40) + 12 * b * d + 16 * MIB
+    return 12 * m * (d + 8) + 80 * known.n_centers * d + 24 * b * d + 5 * MIB
 
 
 def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]:

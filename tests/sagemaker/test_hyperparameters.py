@@ -49,6 +49,8 @@ def refusal(**given):
         ("local_lloyd_tol", 0.0001),
         ("mini_batch_size", 5000),
         ("seed", 0),
+        ("num_workers", "auto"),
+        ("reservoir_mib", 256),
         ("force_dense", True),
         ("num_gpus", "auto"),
         ("log_level", "info"),
@@ -64,9 +66,10 @@ def test_the_default_is_the_originals(attribute, value):
     assert getattr(parse(), attribute) == value
 
 
-def test_every_declared_name_but_seed_is_one_of_the_originals():
+def test_every_declared_name_but_three_is_one_of_the_originals():
     names = {declared.name for _, declared in declarations()}
-    assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | {"seed"}
+    ours = {"seed", "num_workers", "reservoir_mib"}
+    assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 
 def test_the_originals_default_file_changes_nothing():
@@ -201,6 +204,8 @@ COUNT = ("0", "-1", "1.5", "1e3", "1_000", "07", "", "abc", "٣", "9999999999999
             for name in ("half_life_time_size", "seed")
             for value in ("-1", "0.5", "auto", "1" + 18 * "0")
         ],
+        ("num_workers", "0", "auto or a whole number from 1 to 1024"),
+        ("reservoir_mib", "0", "a whole number from 1 to 1048576"),
         *[
             ("local_lloyd_tol", value, "a number from 0 to 1")
             for value in ("-0.1", "1.01", "nan", "inf", "1e400", "", "0,1", "1_0", "٣", "0x1")

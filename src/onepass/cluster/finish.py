@@ -21,7 +21,7 @@ from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers
 from onepass.cluster.summary import Summary
-from onepass.cluster.workers import spread
+from onepass.cluster.workers import spread, worth_threads
 
 _CANDIDATES, _FINALISTS = 4, 2
 _HEATS = 6
@@ -98,7 +98,9 @@ def finish(
     coarse = summary
     if len(summary.rows) < 1.5 * settings.n_clusters:
         coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
-    trials = spread(settings.n_workers, partial(_trial, coarse, settings), rngs[:-1])
+    n_operations = 2 * coarse.rows.size * settings.n_clusters
+    n_workers = worth_threads(settings.n_workers, n_operations)
+    trials = spread(n_workers, partial(_trial, coarse, settings), rngs[:-1])
     total = float(coarse.weights.sum())
     best_first = sorted(trials, key=lambda trial: trial.inertia)
     best = _refine(data, best_first[:_CANDIDATES], settings)

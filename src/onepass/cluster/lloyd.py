@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Labels, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
-from onepass.cluster.workers import spread
+from onepass.cluster.workers import spread, worth_threads
 
 _CHUNK_ROWS = 8192
 """Searched at once by one worker: the same for any number of them, and so is the result."""
@@ -101,7 +101,8 @@ class LloydRun:
         n = len(data.rows)
         self.centers = centers
         self._data = data
-        self._n_workers = n_workers
+        n_operations = 2 * _CHUNK_ROWS * centers.size
+        self._n_workers = worth_threads(n_workers, n_operations)
         self._origin: Rows = data.rows.mean(axis=0)
         self._labels: Labels = np.empty(n, np.int32)
         self._upper: Floats = np.empty(n, np.float32)

@@ -15,6 +15,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+_LONG_CALL = 150_000_000
+
 
 def spread(n_workers: int, function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
     """Call `function` for each item, in threads.
@@ -38,6 +40,20 @@ def spread(n_workers: int, function: Callable[[_T], _R], items: Iterable[_T]) ->
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(n_workers, len(items)), "onepass") as pool:
         return list(pool.map(function, items))
+
+
+def worth_threads(n_workers: int, n_operations: int) -> int:
+    """Return `n_workers` where single calls of NumPy are long enough for that, else 1.
+
+    Between short calls threads wait for Python's lock, and two take longer than one.
+
+    Parameters
+    ----------
+    n_workers : int
+    n_operations : int
+        Of the longest call.
+    """
+    return n_workers if n_operations >= _LONG_CALL else 1
 
 
 class _BlasLimit:

@@ -15,8 +15,8 @@ from scipy import sparse
 
 from onepass.cluster.arrays import Doubles, Floats, Labels, Rows
 
-_TILE_VALUES = 2**19
-"""Products held at once, 2 MiB: a tile is read again by argmin while it is still in cache."""
+_TILE_VALUES = 2**18
+"""Products held at once, 1 MiB: a tile is read again by argmin while it is still in cache."""
 
 _DOUBT = 2.0**-19
 """Below this share of the squares it is the difference of, a squared distance in float32 is in
