@@ -47,7 +47,6 @@ PARTS = ("peers", "workers", "floor", "flat")
 STAGES = ("read_and_summarise", "final_centers")
 FIGURES = ("cpu_s", "wall_s", "peak", "msd", *STAGES)
 
-
 HEAVY = 1_000_000
 SHAPES: dict[str, tuple[Callable[[], np.ndarray], int]] = {
     "heavy-10": (lambda: heavy_tailed(HEAVY), 10),

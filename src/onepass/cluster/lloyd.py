@@ -27,7 +27,6 @@ _CHUNK_ROWS = 8192
 _SLACK = 1e-5
 """Bounds are widened by this share of what they bound: they are kept in float32."""
 
-
 _LIGHT = 1e-6
 """A cluster that weighs less than this share of what it once did is summed anew."""
 
@@ -77,7 +76,7 @@ def lloyd(
     A center that no row is closest to is moved to the row that contributes most to the inertia:
     never fewer clusters than asked for while there are as many different rows.
     The first iteration costs 2 * n_clusters * n_rows * n_features operations; later ones as much
-    for the rows whose bounds have crossed, often one in ten. Memory: 16 bytes a row.
+    for the rows whose bounds have crossed, often one in ten. Memory: 12 bytes a row.
     """
     run = LloydRun(data, centers, n_workers=n_workers)
     run.go_on(max_iter, tol)
@@ -85,7 +84,7 @@ def lloyd(
 
 
 class LloydRun:
-    """Lloyd's iterations that may be halted and gone on with.
+    """Lloyd's iterations under way: rows with their bounds, and the sums of their clusters.
 
     Parameters
     ----------
@@ -113,7 +112,7 @@ class LloydRun:
         self._inertia = self._exact_inertia()
 
     def go_on(self, max_iter: int, tol: float) -> float:
-        """Make more iterations; returns the inertia, known from what has moved."""
+        """Make iterations; returns the inertia, known from what has moved."""
         known = self._inertia
         for _ in range(max_iter):
             before = self._inertia

@@ -17,13 +17,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Flags, Floats, Labels, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import Nearest, accumulate, nearest_centers
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.seeding import Seeding, choose_centers
-from onepass.cluster.ward import cheapest_partners, cheapest_unions
+from onepass.cluster.ward import Indices, cheapest_partners, cheapest_unions
 
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
@@ -67,8 +66,8 @@ class Summary:
 
     Notes
     -----
-    Memory: about ``1.25 * capacity * (12 * n_features + 16)`` bytes, and 16 bytes for each pair of
-    a block of 512 centers with all others while centers are merged.
+    Memory: about ``1.25 * capacity * (12 * n_features + 16)`` bytes, and while centers are merged
+    what `onepass.cluster.ward` takes.
     """
 
     def __init__(self, capacity: int, n_features: int) -> None:
@@ -177,9 +176,7 @@ class Summary:
             partner[stale], price[stale] = cheapest_partners(self.centers, self.weights, stale)
         return mapping.astype(np.int32)
 
-    def _unite(
-        self, kept: npt.NDArray[np.intp], group: npt.NDArray[np.intp], changed: Flags
-    ) -> None:
+    def _unite(self, kept: Indices, group: Indices, changed: Flags) -> None:
         """Unite the centers of each group, in the place of the one that is kept."""
         sums, weights = np.zeros((len(kept), self._sums.shape[1])), np.zeros(len(kept))
         np.add.at(sums, group, self._sums)
@@ -193,7 +190,7 @@ class Summary:
         self.centers = self.centers[kept]
         self.centers[changed] = means[changed]
 
-    def _open(self, rows: Rows, nearest: Nearest, opened: npt.NDArray[np.intp]) -> Nearest:
+    def _open(self, rows: Rows, nearest: Nearest, opened: Indices) -> Nearest:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""
         first = len(self)
         labels, sq_distances = nearest
@@ -239,7 +236,7 @@ class Summary:
         self._sums = np.concatenate([self._sums, sums])
         self.scatter = np.concatenate([self.scatter, scatter])
 
-    def _keep(self, kept: npt.NDArray[np.intp]) -> None:
+    def _keep(self, kept: Indices) -> None:
         self.centers = self.centers[kept]
         self.weights = self.weights[kept]
         self._sums = self._sums[kept]

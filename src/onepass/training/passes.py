@@ -8,7 +8,6 @@ the order of the shards.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -19,8 +18,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from onepass.data.batches import BatchReader
 from onepass.errors import DecodeError, OnepassError, PlatformError
-
-_log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
 _POLL_S = 0.2
