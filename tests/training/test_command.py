@@ -169,7 +169,9 @@ def long_job(opt_ml, request):
     first = opt_ml.put(rows, name="matrix_00.pbr")
     for i in range(1, 40):
         os.link(first, first.with_name(f"matrix_{i:02}.pbr"))
-    process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore SIGINT, and so would a job of tests that run in one.
+    command = ["env", "--default-signal=INT", *opt_ml.command]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     yield process
     process.kill()
     process.wait(PATIENCE_S)
