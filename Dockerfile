@@ -6,7 +6,11 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS builder
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-# pip lives in an environment of its own, which stays behind in this stage.
+# For the package's one part in C. Compiler and pip stay behind in this stage.
+RUN apt-get update -qq \
+    && apt-get install -qq --no-install-recommends gcc libc6-dev >/dev/null \
+    && rm -rf /var/lib/apt/lists/*
+# pip lives in an environment of its own.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/onepass
 COPY container/requirements.lock container/build.lock ./
 RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
@@ -14,7 +18,7 @@ RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
         --require-hashes --only-binary :all: -r requirements.lock \
     # The test suites of NumPy and SciPy: 26 MB of 176, 50 with bytecode. Nothing imports them.
     && find /opt/onepass -type d -name tests -prune -exec rm -r {} +
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY src src
 # Bytecode is compiled here, since nothing can be written where the image runs; it is marked as
 # never stale, since a copied file may change its date.

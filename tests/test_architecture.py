@@ -30,7 +30,8 @@ FACE = "onepass"
 
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
-    "scipy": ("cluster/kernels/",),
+    "scipy": ("cluster/kernels/reference.py",),
+    "ctypes": ("cluster/kernels/native.py",),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),
     "werkzeug": ("serving/",),
@@ -244,7 +245,8 @@ def test_the_walker_sees_an_import_against_the_order(name, source, breach):
         ("serving/app.py", "import gunicorn.app.base"),
         ("data/batches.py", "from google.protobuf import message"),
         ("training/job.py", "if True:\n    import click"),
-        ("cluster/summary.py", "import scipy.sparse"),
+        ("cluster/kernels/cpu.py", "import scipy.sparse"),
+        ("formats/recordio.py", "import ctypes"),
     ],
 )
 def test_the_walker_sees_a_package_outside_its_wall(name, source):

@@ -43,7 +43,7 @@ def test_holds_no_installer_and_no_compiler(image):
     assert image.shell("command -v pip pip3 gcc cc g++ make uv") == ""
     assert image.shell("python -m pip --version") == ""
     assert image.shell("ls -d /root/.cache /build 2>/dev/null") == ""
-    assert image.shell("python -c 'import flit_core'") == ""
+    assert image.shell("python -c 'import setuptools'") == ""
 
 
 def test_holds_bytecode_for_every_module(image):
@@ -60,3 +60,8 @@ def test_holds_nothing_its_users_cannot_read(image):
 def test_numpy_and_scipy_work_without_their_tests(image):
     script = "import numpy.testing, scipy.sparse, scipy.linalg; print('yes')"
     assert image.shell(f'python -c "{script}"') == "yes\n"
+
+
+def test_computes_with_compiled_kernels(image):
+    code = "from onepass.cluster.kernels import cpu; print(cpu.describe())"
+    assert image.shell(f"python -c '{code}'").startswith("compiled kernels, ")

@@ -6,6 +6,7 @@ import logging
 import time
 from bisect import bisect_right
 
+from onepass.cluster.kernels import cpu
 from onepass.cluster.kmeans import KMeans
 from onepass.formats.media import MediaType
 from onepass.sagemaker.inputs import JobInput
@@ -25,6 +26,7 @@ def log_setup(job: JobInput) -> None:
             kind = (media.name, media.parameters.get("version", "1.0"))
             _log.info("Loaded iterator creator %s for content type %s", media.name, kind)
     _log.info("Number of GPUs being used: 0")
+    _log.info("Computing with %s", cpu.describe())
     wanted = job.hyperparameters.num_gpus
     if wanted not in ("auto", 0):
         _log.warning("_num_gpus=%s: this version computes on the CPU", wanted)
