@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.local_search import MAX_TABLE_VALUES, _State, _two_closest, swap_centers
+from onepass.cluster.kernels.reference_swaps import _State, _two_closest
+from onepass.cluster.local_search import MAX_TABLE_VALUES, swap_centers
 
 
 def weighted(rows):

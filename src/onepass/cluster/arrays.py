@@ -11,6 +11,7 @@ Rows: TypeAlias = npt.NDArray[np.float32]
 """Samples or centers, shape (n, n_features)."""
 Labels: TypeAlias = npt.NDArray[np.int32]
 """The index of a center for each sample, shape (n_samples,)."""
+Indices: TypeAlias = npt.NDArray[np.intp]
 Floats: TypeAlias = npt.NDArray[np.float32]
 Doubles: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]

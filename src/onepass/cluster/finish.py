@@ -118,7 +118,7 @@ def _refine(
     tol = settings.tol * _FINER
     heats = min(_HEATS, settings.max_iter)
     part = slice(None, None, _PART if len(data.rows) >= _PART * _LEAST_ROWS else 1)
-    few = WeightedRows(data.rows[part], data.weights[part])
+    few = WeightedRows(np.ascontiguousarray(data.rows[part]), data.weights[part])
     reached = [
         LloydRun(few, candidate.centers, n_workers=settings.n_workers).go_on(heats, tol)
         for candidate in candidates
@@ -182,7 +182,7 @@ def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedR
     shift[seen] = summary.rows[seen] - sums[seen] / received[seen, None]
     n = len(chosen)
     rows = np.empty((n + int((~seen).sum()), sample.rows.shape[1]), np.float32)
-    np.take(sample.rows, chosen, axis=0, out=rows[:n])
+    np.take(sample.rows, chosen, axis=0, out=rows[:n], mode="clip")  # else by way of a copy
     for start in range(0, n, _ROWS_AT_ONCE):
         part = slice(start, min(start + _ROWS_AT_ONCE, n))
         rows[part] += shift[strata[part]]

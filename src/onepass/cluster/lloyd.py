@@ -15,14 +15,18 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Floats, Labels, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
+from onepass.cluster.kernels.results import Bounds, Crossed, Shifts
 from onepass.cluster.workers import spread, worth_threads
 
 _CHUNK_ROWS = 8192
 """Searched at once by one worker: the same for any number of them, and so is the result."""
+
+_BOUNDED_ROWS = 65_536
+"""Whose bounds are moved at once by one worker."""
 
 _SLACK = 1e-5
 """Bounds are widened by this share of what they bound: they are kept in float32."""
@@ -150,7 +154,7 @@ class LloydRun:
         gain = float(self._weights @ np.einsum("ij,ij->i", means, means))
         return gain + self._follow(before)
 
-    def _fill(self, empty: npt.NDArray[np.intp]) -> float:
+    def _fill(self, empty: Indices) -> float:
         """Move empty centers to the rows that contribute most to the inertia."""
         inertia = self._exact_inertia()
         loss = sq_distances_to(self._data.rows, self.centers, self._labels) * self._data.weights
@@ -165,31 +169,16 @@ class LloydRun:
     def _follow(self, before: Doubles) -> float:
         """Let the rows follow centers that have moved; returns the inertia they gain by it."""
         gap = self.centers - before
-        self._loosen(np.sqrt(np.einsum("ij,ij->i", gap, gap)))
-        return self._reassign()
-
-    def _loosen(self, shifts: Doubles) -> None:
-        """Move the bounds as far as the centers have moved."""
-        farthest = int(shifts.argmax())
-        others = np.full(len(shifts), shifts[farthest])
-        others[farthest] = np.delete(shifts, farthest).max(initial=0)
-        self._upper += shifts.astype(np.float32)[self._labels]
-        self._lower -= others.astype(np.float32)[self._labels]
-
-    def _reassign(self) -> float:
-        """Search again where the bounds do not exclude another center; returns what it gains."""
+        moved = np.sqrt(np.einsum("ij,ij->i", gap, gap))
+        farthest = int(moved.argmax())
+        others = np.full(len(moved), moved[farthest], np.float32)
+        others[farthest] = np.delete(moved, farthest).max(initial=0)
         halfway = _half_distances_to_closest(self.centers)
-        safe = np.maximum(self._lower, halfway[self._labels])
-        safe *= 1 - _SLACK
-        crossed = np.flatnonzero(self._upper > safe)
-        own = np.empty(len(crossed), np.float32)
-        for start in range(0, len(crossed), _CHUNK_ROWS):
-            part = crossed[start : start + _CHUNK_ROWS]
-            found = sq_distances_to(self._data.rows[part], self.centers, self._labels[part])
-            own[start : start + _CHUNK_ROWS] = found
-        self._upper[crossed] = np.sqrt(own)
-        again = np.flatnonzero(self._upper[crossed] > safe[crossed])
-        crossed, own = crossed[again], own[again]
+        return self._reassign(Shifts(moved.astype(np.float32), others, halfway, 1 - _SLACK))
+
+    def _reassign(self, shifts: Shifts) -> float:
+        """Search again where the bounds do not exclude another center; returns what it gains."""
+        crossed, own = self._loosen(shifts)
         before = self._labels[crossed]
         self._search(crossed)
         changed = np.flatnonzero(self._labels[crossed] != before)
@@ -199,14 +188,21 @@ class LloydRun:
         self._transfer(moved, before[changed])
         return float((own[changed] - self._upper[moved] ** 2) @ self._data.weights[moved])
 
-    def _transfer(self, moved: npt.NDArray[np.intp], before: Labels) -> None:
+    def _loosen(self, shifts: Shifts) -> Crossed:
+        """Move the bounds, and find the rows for which they have crossed."""
+
+        def loosen(start: int) -> Crossed:
+            part = slice(start, start + _BOUNDED_ROWS)
+            bounds = Bounds(self._labels[part], self._upper[part], self._lower[part])
+            found = cpu.loosen(self._data.rows[part], self.centers, bounds, shifts)
+            return Crossed(found.rows + start, found.sq_distances)
+
+        found = spread(self._n_workers, loosen, range(0, len(self._labels), _BOUNDED_ROWS))
+        return Crossed(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+    def _transfer(self, moved: Indices, former: Labels) -> None:
         """Move rows from the sums of their former clusters to those of their new ones."""
-        for start in range(0, len(moved), _CHUNK_ROWS):
-            part, former = moved[start : start + _CHUNK_ROWS], before[start : start + _CHUNK_ROWS]
-            rows, weights = self._data.rows[part], self._data.weights[part]
-            n_clusters = len(self.centers)
-            self._sums += accumulate(rows, self._labels[part], n_clusters, weights).sums
-            self._sums -= accumulate(rows, former, n_clusters, weights).sums
+        cpu.transfer(self._data, moved, former, self._labels, self._sums)
         self._weights = self._count()
         self._heaviest = np.maximum(self._heaviest, self._weights)
         if (self._weights < _LIGHT * self._heaviest).any():
@@ -217,7 +213,7 @@ class LloydRun:
         counts = np.bincount(self._labels, self._data.weights, len(self.centers))
         return counts.astype(np.float64, copy=False)
 
-    def _search(self, rows: slice | npt.NDArray[np.intp]) -> None:
+    def _search(self, rows: slice | Indices) -> None:
         """Find the closest centers of some rows, and set their bounds."""
         n = len(self._labels[rows])
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Floats, WeightedRows
+from onepass.cluster.arrays import Doubles, Floats, Indices, WeightedRows
+from onepass.cluster.kernels import cpu
 
 _NOISE = 1e-9
 """Squared distances below this share of a row's own squared norm are rounding, not distance."""
@@ -25,7 +25,7 @@ class Openings(NamedTuple):
         begins. Once these have opened, the others may be near, or must be asked again.
     """
 
-    rows: npt.NDArray[np.intp]
+    rows: Indices
     flooded: bool
 
 
@@ -68,12 +68,7 @@ def choose_openings(
         worth = cost[candidates] / coins[candidates]
         price = float(np.partition(worth, -room)[-room])
         candidates = candidates[worth >= price][:room]
-    far = rows[candidates]
+    far = WeightedRows(rows[candidates], weights[candidates])
     left = sq_distances[candidates].astype(np.float64)
-    opened: list[int] = []
-    for i, candidate in enumerate(candidates):
-        if left[i] > 0 and left[i] * weights[candidate] >= coins[candidate] * price:
-            opened.append(int(candidate))
-            gap = far - far[i]
-            np.minimum(left, np.einsum("ij,ij->i", gap, gap), out=left)
-    return Openings(np.array(opened, np.intp), flooded and bool(opened))
+    opened = candidates[cpu.open_far(far, left, coins[candidates], price)]
+    return Openings(opened, flooded and len(opened) > 0)

@@ -164,7 +164,7 @@ class Reservoir:
                 continue
             taken, accepted = accepted[:free], accepted[free:]
             new = slice(self._size, self._size + len(taken))
-            self._rows[new] = offered.rows[taken]
+            np.take(offered.rows, taken, axis=0, out=self._rows[new], mode="clip")
             self._keys[new] = keys[taken]
             self._log2_weights[new] = offered.log2_weights[taken]
             self._log2_chances[new] = offered.log2_chances[taken]

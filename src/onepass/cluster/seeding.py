@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Floats, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Indices, Rows, WeightedRows
+from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import nearest_centers
 
 Seeding: TypeAlias = Literal["random", "k-means++"]
@@ -58,23 +59,12 @@ def choose_centers(
 def _kmeans_plusplus(
     data: WeightedRows, n_clusters: int, rng: np.random.Generator, n_candidates: int
 ) -> Rows:
-    weights = data.weights
-    rows = data.rows - data.rows.mean(axis=0)  # products lose digits far from the origin
-    norms = np.einsum("ij,ij->i", rows, rows)
-    chosen = np.empty(n_clusters, np.intp)
-    chosen[0] = _draw(weights, 1, rng)[0]
-    sq_distances = _sq_distances(rows, norms, chosen[:1])[0]
-    for i in range(1, n_clusters):
-        potential = weights * sq_distances
-        candidates = _draw(potential, n_candidates, rng)
-        if not len(candidates):  # every row lies on a chosen one: the rest is as good as any
-            others = np.setdiff1d(np.arange(len(rows)), chosen[:i])
-            chosen[i:] = rng.choice(others, n_clusters - i, replace=False)
-            break
-        closer = np.minimum(_sq_distances(rows, norms, candidates), sq_distances)
-        chosen[i] = candidates[int((closer @ weights).argmin())]
-        gap = rows - rows[chosen[i]]  # exactly: beside far rows, products do not tell close ones
-        sq_distances = np.minimum(np.einsum("ij,ij->i", gap, gap), sq_distances)
+    uniforms = rng.random(1 + (n_clusters - 1) * n_candidates)
+    chosen = cpu.plus_plus(data, n_clusters, n_candidates, uniforms)
+    n_missing = n_clusters - len(chosen)
+    if n_missing:  # every row lies on a chosen one: the rest is as good as any
+        others = np.setdiff1d(np.arange(len(data.rows)), chosen)
+        chosen = np.concatenate([chosen, rng.choice(others, n_missing, replace=False)])
     return data.rows[chosen]
 
 
@@ -97,17 +87,7 @@ def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Genera
     return rows[chosen]
 
 
-def _sq_distances(rows: Rows, norms: Floats, chosen: np.typing.NDArray[np.intp]) -> Floats:
-    """Return squared distances from the chosen rows to all rows, shape (n_chosen, n_rows)."""
-    table: Floats = rows[chosen] @ rows.T
-    table *= -2
-    table += norms
-    table += norms[chosen, None]
-    np.maximum(table, 0, out=table)
-    return table
-
-
-def _draw(shares: Doubles, n: int, rng: np.random.Generator) -> np.typing.NDArray[np.intp]:
+def _draw(shares: Doubles, n: int, rng: np.random.Generator) -> Indices:
     """Draw indices with probability in proportion to their shares; none if all shares are 0."""
     cumulative = np.cumsum(shares)
     if not cumulative[-1] > 0:

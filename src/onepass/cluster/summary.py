@@ -18,11 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Flags, Floats, Labels, Rows, WeightedRows
-from onepass.cluster.kernels.cpu import Nearest, accumulate, nearest_centers
+from onepass.cluster.arrays import Doubles, Flags, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels.cpu import Nearest, nearest_centers
+from onepass.cluster.kernels.results import Holdings
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.seeding import Seeding, choose_centers
-from onepass.cluster.ward import Indices, cheapest_partners, cheapest_unions
+from onepass.cluster.ward import cheapest_partners, cheapest_unions
 
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
@@ -178,17 +180,19 @@ class Summary:
 
     def _unite(self, kept: Indices, group: Indices, changed: Flags) -> None:
         """Unite the centers of each group, in the place of the one that is kept."""
-        sums, weights = np.zeros((len(kept), self._sums.shape[1])), np.zeros(len(kept))
-        np.add.at(sums, group, self._sums)
-        np.add.at(weights, group, self.weights)
-        means = sums / weights[:, None]
+        given = np.ones(len(self), bool)
+        given[kept] = False
+        sums, weights = self._sums[kept], self.weights[kept]
+        np.add.at(sums, group[given], self._sums[given])
+        np.add.at(weights, group[given], self.weights[given])
         united = np.flatnonzero(changed[group])
-        gap = self._sums[united] / self.weights[united, None] - means[group[united]]
+        into = group[united]
+        gap = self._sums[united] / self.weights[united, None] - sums[into] / weights[into, None]
         self.scatter[united] += self.weights[united] * np.einsum("ij,ij->i", gap, gap)
         self.scatter = np.bincount(group, self.scatter, len(kept)).astype(np.float64, copy=False)
         self._sums, self.weights = sums, weights
         self.centers = self.centers[kept]
-        self.centers[changed] = means[changed]
+        self.centers[changed] = sums[changed] / weights[changed, None]
 
     def _open(self, rows: Rows, nearest: Nearest, opened: Indices) -> Nearest:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""
@@ -208,23 +212,9 @@ class Summary:
 
     def _move(self, data: WeightedRows, nearest: Nearest) -> None:
         """Add rows to their centers, which move to the mean of all they hold."""
-        sums, weights = accumulate(data.rows, nearest.labels, len(self), data.weights)
-        cost = nearest.sq_distances * data.weights
-        # What they hold already scatters about its mean; the center is that in float32.
-        held = self.weights > 0
-        rounded = self._sums[held] / self.weights[held, None] - self.centers[held]
-        self.scatter[held] += self.weights[held] * np.einsum("ij,ij->i", rounded, rounded)
-        self._sums += sums
-        self.weights += weights
-        np.divide(self._sums, self.weights[:, None], out=sums, where=self.weights[:, None] > 0)
-        moved = sums.astype(np.float32)
-        # About the former center the rows scatter by their cost; about the new mean, by less.
-        self.scatter += np.bincount(nearest.labels, cost, len(self))
-        sums -= self.centers
-        self.scatter -= self.weights * np.einsum("ij,ij->i", sums, sums)
-        np.maximum(self.scatter, 0, out=self.scatter)
-        self.centers = moved
-        self.service_cost += float(cost.sum())
+        holdings = Holdings(self.centers, self._sums, self.weights, self.scatter)
+        cpu.move(data, nearest.labels, nearest.sq_distances, holdings)
+        self.service_cost += float(nearest.sq_distances @ data.weights)
 
     def _append_empty(self, centers: Rows) -> None:
         nothing = np.zeros(len(centers))

@@ -5,16 +5,13 @@ Source: Ward, "Hierarchical grouping to optimize an objective function", 1963.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Rows
+from onepass.cluster.arrays import Doubles, Indices, Rows
+from onepass.cluster.kernels import cpu
 
-Indices: TypeAlias = npt.NDArray[np.intp]
-
-_ROWS_AT_ONCE = 512
 _LIGHTEST = 1e-30
 _DOUBT = 2.0**-17
 
@@ -56,12 +53,13 @@ def cheapest_partners(centers: Rows, weights: Doubles, some: Indices) -> Partner
         return Partners(np.zeros(len(some), np.intp), np.zeros(len(some)))
     exact = centers - centers.mean(axis=0, dtype=np.float64)
     norms = np.einsum("ij,ij->i", exact, exact)
-    partner = _Search(exact.astype(np.float32), weights).cheapest(some)
+    shares = np.maximum(weights / weights.max(), _LIGHTEST)
+    partner = cpu.partners(exact.astype(np.float32), shares.astype(np.float32), some)
     gap = exact[some] - exact[partner]
     apart = np.einsum("ij,ij->i", gap, gap)
     doubt = np.flatnonzero(apart < _DOUBT * (norms[some] + norms[partner]))
     if len(doubt):
-        partner[doubt] = _Search(exact, weights).cheapest(some[doubt])
+        partner[doubt] = cpu.partners_in_double(exact, shares, some[doubt])
         gap = exact[some[doubt]] - exact[partner[doubt]]
         apart[doubt] = np.einsum("ij,ij->i", gap, gap)
     own, of_partner = weights[some], weights[partner]
@@ -90,28 +88,3 @@ def cheapest_unions(partner: Indices, price: Doubles, weights: Doubles, n_surplu
         if not left:
             break
     return merged_into
-
-
-class _Search:
-    """Looks for the center that each of some centers is united with at the least cost."""
-
-    def __init__(self, centers: npt.NDArray[np.floating], weights: Doubles) -> None:
-        self._centers = centers
-        self._weights = np.maximum(weights / weights.max(), _LIGHTEST).astype(centers.dtype)
-        self._norms = np.einsum("ij,ij->i", centers, centers)
-
-    def cheapest(self, some: Indices) -> Indices:
-        """Return the partner of each of `some`, a few hundred at a time."""
-        found = np.empty(len(some), np.intp)
-        for start in range(0, len(some), _ROWS_AT_ONCE):
-            part = some[start : start + _ROWS_AT_ONCE]
-            table = self._centers[part] @ self._centers.T
-            table *= -2
-            table += self._norms
-            table += self._norms[part, None]
-            np.maximum(table, 0, out=table)
-            heavy = self._weights[part, None]
-            table *= heavy * (self._weights / (heavy + self._weights))
-            table[np.arange(len(part)), part] = np.inf
-            table.argmin(axis=1, out=found[start : start + _ROWS_AT_ONCE])
-        return found

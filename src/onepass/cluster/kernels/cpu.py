@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Floats, Labels, Rows
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import native
-from onepass.cluster.kernels.results import Found, Sums
+from onepass.cluster.kernels.results import Bounds, Crossed, Found, Holdings, Shifts, Sums
 
 _DOUBT = 2.0**-19
 """Below this share of the squares it is the difference of, a squared distance in float32 is in
@@ -29,21 +29,6 @@ doubt: it keeps five of 24 bits."""
 
 _DOUBLE_ROWS = 1024
 """Rows searched in float64 at a time."""
-
-
-class Kernels(Protocol):
-    """What a module of kernels has."""
-
-    def search(self, rows: Rows, centers: Rows, origin: Rows, *, second: bool = False) -> Found:
-        """Find the center with the least score for each row."""
-
-    def sq_distances_to(self, rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
-        """Return the squared distance of each row to the center chosen for it."""
-
-    def accumulate(
-        self, rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | None = None
-    ) -> Sums:
-        """Sum the rows of each cluster in float64."""
 
 
 class Nearest(NamedTuple):
@@ -86,13 +71,9 @@ class TwoNearest(NamedTuple):
 
 
 @functools.cache
-def kernels() -> Kernels:
-    """Return the kernels that are used here."""
-    if native.is_compiled():
-        return native
-    from onepass.cluster.kernels import reference  # SciPy takes a while to import
-
-    return reference
+def kernels() -> Any:
+    """Return the module of kernels that is used here."""
+    return native if native.is_compiled() else _reference()
 
 
 def describe() -> str:
@@ -184,7 +165,8 @@ def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) 
     -------
     ndarray of shape (n_samples,), float32
     """
-    return kernels().sq_distances_to(rows, centers, chosen)
+    sq_distances: Floats = kernels().sq_distances_to(rows, centers, chosen)
+    return sq_distances
 
 
 def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | None = None) -> Sums:
@@ -204,7 +186,179 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     -------
     Sums
     """
-    return kernels().accumulate(rows, labels, n_clusters, weights)
+    sums: Sums = kernels().accumulate(rows, labels, n_clusters, weights)
+    return sums
+
+
+def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:
+    """Add rows to the centers that absorb them, which move to the mean of all they hold.
+
+    Parameters
+    ----------
+    data : WeightedRows
+    labels : ndarray of shape (n_samples,), int32
+        The centers that absorb the rows.
+    sq_distances : ndarray of shape (n_samples,), float32
+        To these centers.
+    holdings : Holdings
+        Changed in place.
+
+    Notes
+    -----
+    Costs 2 * n_features operations a row, and 5 for each center that absorbs any.
+    """
+    kernels().move(data, labels, sq_distances, holdings)
+
+
+def open_far(far: WeightedRows, left: Doubles, coins: Doubles, price: float) -> Indices:
+    """Open rows as centers, one after the other, where what is left of their distance pays for it.
+
+    Parameters
+    ----------
+    far : WeightedRows
+    left : ndarray of shape (n_samples,), float64
+        Squared distance of each row to the closest center; made smaller here by those opened.
+    coins : ndarray of shape (n_samples,), float64
+        The share of the price that a row must pay by its weighted squared distance.
+    price : float
+
+    Returns
+    -------
+    ndarray of shape (n_opened,), intp
+        The rows that open, in order.
+
+    Notes
+    -----
+    Costs 3 * n_opened * n_samples * n_features operations at most.
+    """
+    opened: Indices = kernels().open_far(far, left, coins, price)
+    return opened
+
+
+def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
+    """Find for some centers the one that it costs least to unite each with.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_centers, n_features), float32
+        At least two, near the origin.
+    weights : ndarray of shape (n_centers,), float32
+        Positive.
+    some : ndarray of shape (n,), intp
+
+    Returns
+    -------
+    ndarray of shape (n,), intp
+        For each, the other center with the least ``a b / (a + b) s``, for weights a and b at
+        squared distance s; the lowest index among equal ones.
+
+    Notes
+    -----
+    Costs 2 * n * n_centers * n_features operations.
+    """
+    found: Indices = kernels().partners(centers, weights, some)
+    return found
+
+
+def partners_in_double(centers: Doubles, weights: Doubles, some: Indices) -> Indices:
+    """Find partners in float64, as `partners`: slower, and right where float32 is in doubt."""
+    found: Indices = _reference().partners(centers, weights, some)
+    return found
+
+
+def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
+    """Choose rows to start from by greedy k-means++.
+
+    Parameters
+    ----------
+    data : WeightedRows
+    n_clusters : int
+    n_candidates : int
+        Rows drawn for each center but the first; the one that lowers the inertia most is taken.
+    uniforms : ndarray of shape (1 + (n_clusters - 1) * n_candidates,), float64
+        From [0, 1).
+
+    Returns
+    -------
+    ndarray of shape (n,), intp
+        Different rows; fewer than `n_clusters` where all others lie on these.
+
+    Notes
+    -----
+    Costs 3 * n_clusters * n_candidates * n_rows * n_features operations.
+    """
+    found: Indices = kernels().plus_plus(data, n_clusters, n_candidates, uniforms)
+    return found
+
+
+def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float) -> Rows:
+    """Put rows in the place of centers where that lowers the inertia.
+
+    Parameters
+    ----------
+    data : WeightedRows
+    centers : ndarray of shape (n_clusters, n_features), float32
+        At least two; not changed.
+    uniforms : ndarray of shape (n_steps, n_candidates), float64
+        From [0, 1), to draw rows by in proportion to what they add to the inertia.
+    least_gain : float
+        Share of the inertia by which a swap must lower it.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters, n_features), float32
+    """
+    swapped: Rows = kernels().swap(data, centers, uniforms, least_gain)
+    return swapped
+
+
+def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
+    """Move the bounds of rows as far as their centers have moved.
+
+    Where they cross, the distance to the own center is measured, and becomes the upper bound.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features), float32
+    centers : ndarray of shape (n_clusters, n_features), float32
+        Where they are now.
+    bounds : Bounds
+        Changed in place.
+    shifts : Shifts
+
+    Returns
+    -------
+    Crossed
+        The rows whose bounds cross even so.
+    """
+    crossed: Crossed = kernels().loosen(rows, centers, bounds, shifts)
+    return crossed
+
+
+def transfer(
+    data: WeightedRows, moved: Indices, former: Labels, labels: Labels, sums: Doubles
+) -> None:
+    """Move rows from the sums of their former clusters to those of their new ones.
+
+    Parameters
+    ----------
+    data : WeightedRows
+    moved : ndarray of shape (n,), intp
+        Which rows.
+    former : ndarray of shape (n,), int32
+        The clusters these were in.
+    labels : ndarray of shape (n_samples,), int32
+        The clusters all rows are in now.
+    sums : ndarray of shape (n_clusters, n_features), float64
+        Changed in place.
+    """
+    kernels().transfer(data, moved, former, labels, sums)
+
+
+def _reference() -> Any:
+    from onepass.cluster.kernels import reference  # SciPy takes a while to import
+
+    return reference
 
 
 def _origin(rows: Rows) -> Rows:

@@ -22,6 +22,41 @@ typedef struct {
     float *sq_distances, *squares, *ahead;
 } result;
 
+/* What Lloyd's iterations keep of each row. */
+typedef struct {
+    int32_t *labels;
+    float *upper, *lower; /* of the distance to its center, and to all others */
+} bounds;
+
+/* How centers have moved, and where they are: a value for each. */
+typedef struct {
+    const float *own, *others; /* how far it has moved; how far any other has at most */
+    const float *halfway;      /* half of the distance to the closest other */
+    float share;               /* of a bound that can be trusted */
+} shifts;
+
+/* Rows that count more or less than once. */
+typedef struct {
+    const float *rows;
+    const double *weights;
+    int64_t n_rows, n_features;
+} weighted;
+
+/* What onepass_swap is to do: in each step it draws candidates by so many numbers from [0, 1). */
+typedef struct {
+    float *centers;
+    int64_t n_clusters, n_steps, n_candidates;
+    const double *uniforms;
+    double least_gain; /* as a share of the inertia */
+} swapping;
+
+/* The centers of a summary and what they hold; see onepass_move. */
+typedef struct {
+    float *centers;
+    double *sums, *weights, *scatter;
+    int64_t n_centers;
+} holdings;
+
 /* Centers by groups of `width`: |c|^2 of each, then -2 c, feature by feature; relative to the
    origin. The last group is filled up by centers that are never closest. */
 static void pack(const problem *p, int width, float *packed) {
@@ -40,12 +75,19 @@ static void pack(const problem *p, int width, float *packed) {
         }
 }
 
-#define ROWS 6 /* 12 sums, of 16 registers */
+/* Vectors that every processor has. */
+typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
+
+#define ROWS 6            /* 12 sums, of 16 registers */
+#define MAX_CANDIDATES 64 /* drawn at a time */
 
 #define LANES 4
 #define NAME(f) f##_4
 #define TARGET
 #include "search.inc.c"
+#include "starts.inc.c"
+#include "absorb.inc.c"
 #undef LANES
 #undef NAME
 #undef TARGET
@@ -55,6 +97,8 @@ static void pack(const problem *p, int width, float *packed) {
 #define NAME(f) f##_8
 #define TARGET __attribute__((target("avx2,fma")))
 #include "search.inc.c"
+#include "starts.inc.c"
+#include "absorb.inc.c"
 #undef LANES
 #undef NAME
 #undef TARGET
@@ -63,6 +107,8 @@ static void pack(const problem *p, int width, float *packed) {
 #define NAME(f) f##_16
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
 #include "search.inc.c"
+#include "starts.inc.c"
+#include "absorb.inc.c"
 #undef LANES
 #undef NAME
 #undef TARGET
@@ -89,35 +135,93 @@ int onepass_fastest(void) {
     return widest;
 }
 
-/* Finds the center closest to each row. Returns 0, or -1 when there is not enough memory. */
-int onepass_search(const problem *p, const result *out, int lanes) {
-    switch (lanes) {
 #if defined(__x86_64__)
-        case 16: return search_16(p, out);
-        case 8: return search_8(p, out);
+#define WITH_LANES(f, ...)                  \
+    (lanes == 16  ? f##_16(__VA_ARGS__)     \
+     : lanes == 8 ? f##_8(__VA_ARGS__)      \
+                  : f##_4(__VA_ARGS__))
+#else
+#define WITH_LANES(f, ...) ((void)lanes, f##_4(__VA_ARGS__))
 #endif
-        default: return search_4(p, out);
-    }
+
+/* Finds the center closest to each row. Like all functions here that return an int, returns 0, or
+   -1 when there is not enough memory. */
+int onepass_search(const problem *p, const result *out, int lanes) {
+    return WITH_LANES(search, p, out);
+}
+
+/* Finds for some centers the one that it costs least to unite each with: a b / (a + b) s for
+   weights a and b at squared distance s. The rows are centers, those that `some` names. */
+int onepass_partners(const problem *p, const float *weights, const int32_t *some, int32_t *partner,
+                     int lanes) {
+    return WITH_LANES(partners, p, weights, some, partner);
 }
 
 /* Measures the squared distance of each row to the center chosen for it. */
 void onepass_measure(const problem *p, const int32_t *chosen, float *sq_distances, int lanes) {
-    switch (lanes) {
-#if defined(__x86_64__)
-        case 16: measure_16(p, chosen, sq_distances); break;
-        case 8: measure_8(p, chosen, sq_distances); break;
-#endif
-        default: measure_4(p, chosen, sq_distances);
-    }
+    WITH_LANES(measure, p, chosen, sq_distances);
+}
+
+/* Widens the bounds of rows by how centers have moved. Where they cross, the distance to the own
+   center is taken anew; returns for how many rows they cross even so, which these are, and their
+   squared distances. */
+int64_t onepass_loosen(const problem *p, const bounds *b, const shifts *s, int64_t *crossed,
+                       float *sq_distances, int lanes) {
+    return WITH_LANES(loosen, p, b, s, crossed, sq_distances);
+}
+
+/* Chooses rows to start from by greedy k-means++, with a first number from [0, 1) and n_candidates
+   for each further center. Returns how many: fewer when every row lies on one chosen; -1 when
+   there is not enough memory. */
+int64_t onepass_plus_plus(const weighted *data, int64_t n_clusters, int64_t n_candidates,
+                          const double *uniforms, int64_t *chosen, int lanes) {
+    return WITH_LANES(plus_plus, data, n_clusters, n_candidates, uniforms, chosen);
+}
+
+/* Puts rows in the place of centers where that lowers the inertia. */
+int onepass_swap(const weighted *data, const swapping *s, int lanes) {
+    return WITH_LANES(swap, data, s);
+}
+
+/* Adds rows to what centers hold, which move to the mean of that; keeps how far all they hold
+   scatters about them. */
+int onepass_move(const weighted *data, const int32_t *labels, const float *sq_distances,
+                 const holdings *h, int lanes) {
+    return WITH_LANES(move, data, labels, sq_distances, h);
+}
+
+/* Opens far rows, one after the other, where what is left of their distance pays for it. Returns
+   how many, and which these are. */
+int64_t onepass_open(const weighted *far, double *left, const double *coins, double price,
+                     int64_t *opened, int lanes) {
+    return WITH_LANES(open, far, left, coins, price, opened);
 }
 
 /* Adds weighted rows to the sums of their clusters. */
-void onepass_accumulate(const float *rows, const int32_t *labels, const double *weights,
-                        int64_t n_rows, int64_t n_features, double *sums, double *cluster_weights) {
-    for (int64_t i = 0; i < n_rows; i++, rows += n_features) {
-        const double weight = weights ? weights[i] : 1;
-        double *sum = sums + labels[i] * n_features;
-        for (int64_t j = 0; j < n_features; j++) sum[j] += weight * rows[j];
+void onepass_accumulate(const weighted *data, const int32_t *labels, double *sums,
+                        double *cluster_weights) {
+    const int64_t d = data->n_features;
+    const float *row = data->rows;
+    for (int64_t i = 0; i < data->n_rows; i++, row += d) {
+        const double weight = data->weights ? data->weights[i] : 1;
+        double *sum = sums + labels[i] * d;
+        for (int64_t j = 0; j < d; j++) sum[j] += weight * row[j];
         cluster_weights[labels[i]] += weight;
+    }
+}
+
+/* Moves rows from the sums of their former clusters to those of their new ones. */
+void onepass_transfer(const weighted *data, const int64_t *moved, int64_t n_moved,
+                      const int32_t *former, const int32_t *labels, double *sums) {
+    const int64_t d = data->n_features;
+    for (int64_t m = 0; m < n_moved; m++) {
+        const int64_t i = moved[m];
+        const float *row = data->rows + i * d;
+        double *to = sums + labels[i] * d, *from = sums + former[m] * d;
+        for (int64_t j = 0; j < d; j++) {
+            const double value = data->weights[i] * row[j];
+            to[j] += value;
+            from[j] -= value;
+        }
     }
 }

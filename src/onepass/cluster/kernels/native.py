@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Floats, Labels, Rows
-from onepass.cluster.kernels.results import Found, Sums
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.kernels.results import Bounds, Crossed, Found, Holdings, Shifts, Sums
 
 
 class _Problem(ctypes.Structure):
@@ -32,6 +32,46 @@ class _Problem(ctypes.Structure):
 
 class _Result(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in Found._fields)
+
+
+class _Bounds(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in Bounds._fields)
+
+
+class _Shifts(ctypes.Structure):
+    _fields_ = (
+        ("own", ctypes.c_void_p),
+        ("others", ctypes.c_void_p),
+        ("halfway", ctypes.c_void_p),
+        ("share", ctypes.c_float),
+    )
+
+
+class _Weighted(ctypes.Structure):
+    _fields_ = (
+        ("rows", ctypes.c_void_p),
+        ("weights", ctypes.c_void_p),
+        ("n_rows", ctypes.c_int64),
+        ("n_features", ctypes.c_int64),
+    )
+
+
+class _Holdings(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in Holdings._fields),
+        ("n_centers", ctypes.c_int64),
+    )
+
+
+class _Swapping(ctypes.Structure):
+    _fields_ = (
+        ("centers", ctypes.c_void_p),
+        ("n_clusters", ctypes.c_int64),
+        ("n_steps", ctypes.c_int64),
+        ("n_candidates", ctypes.c_int64),
+        ("uniforms", ctypes.c_void_p),
+        ("least_gain", ctypes.c_double),
+    )
 
 
 def is_compiled() -> bool:
@@ -96,17 +136,96 @@ def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) 
 
 def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | None = None) -> Sums:
     """Sum the rows of each cluster in float64, in their order."""
-    n, d = rows.shape
-    sums = Sums(np.zeros((n_clusters, d)), np.zeros(n_clusters))
-    given = np.ascontiguousarray(rows, np.float32)
+    sums = Sums(np.zeros((n_clusters, rows.shape[1])), np.zeros(n_clusters))
     chosen = np.ascontiguousarray(labels, np.int32)
-    shares = None if weights is None else np.ascontiguousarray(weights, np.float64)
-    inputs = (
-        *(a.ctypes.data for a in (given, chosen)),
-        None if shares is None else shares.ctypes.data,
-    )
-    _library().onepass_accumulate(*inputs, n, d, *(array.ctypes.data for array in sums))
+    to = (array.ctypes.data for array in sums)
+    _library().onepass_accumulate(_weighted(rows, weights), chosen.ctypes.data, *to)
     return sums
+
+
+def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:
+    """Add rows to the centers that absorb them, which move to the mean of all they hold."""
+    held = _Holdings(*(array.ctypes.data for array in holdings), len(holdings.weights))
+    pointers = labels.ctypes.data, sq_distances.ctypes.data
+    if _library().onepass_move(_weighted(*data), *pointers, held, fastest_lanes()):
+        raise MemoryError(f"no room to move {len(holdings.weights)} centers")
+
+
+def open_far(far: WeightedRows, left: Doubles, coins: Doubles, price: float) -> Indices:
+    """Open rows, one after the other, where what is left of their distance pays for it."""
+    opened = np.empty(len(left), np.int64)
+    tosses = np.ascontiguousarray(coins, np.float64)
+    n_opened = _library().onepass_open(
+        _weighted(*far),
+        left.ctypes.data,
+        tosses.ctypes.data,
+        price,
+        opened.ctypes.data,
+        fastest_lanes(),
+    )
+    return opened[:n_opened]
+
+
+def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
+    """Find for some centers the one that it costs least to unite each with."""
+    masses = np.ascontiguousarray(weights, np.float32)
+    named = np.ascontiguousarray(some, np.int32)
+    found = np.empty(len(some), np.int32)
+    problem = _problem(centers, centers, np.zeros(centers.shape[1], np.float32))
+    problem.n_rows = len(some)
+    pointers = (array.ctypes.data for array in (masses, named, found))
+    if _library().onepass_partners(problem, *pointers, fastest_lanes()):
+        raise MemoryError(f"no room to unite {len(centers)} centers")
+    return found.astype(np.intp)
+
+
+def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
+    """Choose rows to start from by greedy k-means++."""
+    chosen = np.empty(n_clusters, np.int64)
+    n_chosen = _library().onepass_plus_plus(
+        _weighted(*data),
+        n_clusters,
+        n_candidates,
+        uniforms.ctypes.data,
+        chosen.ctypes.data,
+        fastest_lanes(),
+    )
+    if n_chosen < 0:
+        raise MemoryError(f"no room to choose among {len(data.rows)} rows")
+    return chosen[:n_chosen]
+
+
+def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float) -> Rows:
+    """Put rows in the place of centers where that lowers the inertia."""
+    swapped = centers.astype(np.float32, order="C")
+    swapping = _Swapping(
+        swapped.ctypes.data, len(swapped), *uniforms.shape, uniforms.ctypes.data, least_gain
+    )
+    if _library().onepass_swap(_weighted(*data), swapping, fastest_lanes()):
+        raise MemoryError(f"no room to swap centers for {len(data.rows)} rows")
+    return swapped
+
+
+def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
+    """Move the bounds of rows as far as their centers have moved."""
+    crossed = Crossed(np.empty(len(rows), np.int64), np.empty(len(rows), np.float32))
+    n_crossed = _library().onepass_loosen(
+        _problem(rows, centers, centers[0]),
+        _Bounds(*(array.ctypes.data for array in bounds)),
+        _Shifts(*(array.ctypes.data for array in shifts[:3]), shifts.share),
+        *(array.ctypes.data for array in crossed),
+        fastest_lanes(),
+    )
+    return Crossed(crossed.rows[:n_crossed], crossed.sq_distances[:n_crossed])
+
+
+def transfer(
+    data: WeightedRows, moved: Indices, former: Labels, labels: Labels, sums: Doubles
+) -> None:
+    """Move rows from the sums of their former clusters to those of their new ones."""
+    which = np.ascontiguousarray(moved, np.int64)
+    pointers = (array.ctypes.data for array in (former, labels, sums))
+    _library().onepass_transfer(_weighted(*data), which.ctypes.data, len(which), *pointers)
 
 
 def _problem(rows: Rows, centers: Rows, origin: Rows) -> _Problem:
@@ -114,6 +233,16 @@ def _problem(rows: Rows, centers: Rows, origin: Rows) -> _Problem:
     problem = _Problem(*(array.ctypes.data for array in arrays), len(rows), *centers.shape)
     problem.arrays = arrays  # which must live as long as their addresses
     return problem
+
+
+def _weighted(rows: Rows, weights: Doubles | None) -> _Weighted:
+    arrays = (
+        np.ascontiguousarray(rows, np.float32),
+        None if weights is None else np.ascontiguousarray(weights, np.float64),
+    )
+    data = _Weighted(*(a if a is None else a.ctypes.data for a in arrays), *rows.shape)
+    data.arrays = arrays
+    return data
 
 
 @functools.cache
@@ -128,11 +257,23 @@ def _file() -> Path | None:
 def _library() -> Any:
     """Load it; Python's lock is let go while a function of it runs."""
     library = ctypes.CDLL(str(_file()))
-    pointer, number, lanes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    problem = ctypes.POINTER(_Problem)
-    library.onepass_search.argtypes = problem, ctypes.POINTER(_Result), lanes
-    library.onepass_measure.argtypes = problem, pointer, pointer, lanes
-    library.onepass_measure.restype = None
-    library.onepass_accumulate.argtypes = *[pointer] * 3, number, number, pointer, pointer
-    library.onepass_accumulate.restype = None
+    array, number, lanes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    problem, data = ctypes.POINTER(_Problem), ctypes.POINTER(_Weighted)
+    signatures: dict[str, tuple[Any, ...]] = {
+        "search": (lanes, problem, ctypes.POINTER(_Result), lanes),
+        "measure": (None, problem, array, array, lanes),
+        "partners": (lanes, problem, array, array, array, lanes),
+        "accumulate": (None, data, array, array, array),
+        "move": (lanes, data, array, array, ctypes.POINTER(_Holdings), lanes),
+        "open": (number, data, array, array, ctypes.c_double, array, lanes),
+        "plus_plus": (number, data, number, number, array, array, lanes),
+        "swap": (lanes, data, ctypes.POINTER(_Swapping), lanes),
+        "loosen": (
+            number, problem, ctypes.POINTER(_Bounds), ctypes.POINTER(_Shifts), array, array, lanes
+        ),
+        "transfer": (None, data, array, number, array, array, array),
+    }  # fmt: skip
+    for name, (result, *arguments) in signatures.items():
+        function = getattr(library, f"onepass_{name}")
+        function.restype, function.argtypes = result, arguments
     return library

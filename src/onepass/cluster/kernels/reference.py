@@ -9,11 +9,28 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from onepass.cluster.arrays import Doubles, Floats, Labels, Rows
-from onepass.cluster.kernels.results import Found, Sums
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.kernels.reference_swaps import swap
+from onepass.cluster.kernels.results import Bounds, Crossed, Found, Holdings, Shifts, Sums
+
+__all__ = [
+    "accumulate",
+    "loosen",
+    "move",
+    "open_far",
+    "partners",
+    "plus_plus",
+    "search",
+    "sq_distances_to",
+    "swap",
+    "transfer",
+]
 
 _TILE_VALUES = 2**18
 """Products held at once, 1 MiB: a tile is read again by argmin while it is still in cache."""
+
+_TABLE_ROWS = 512
+"""Centers priced for union at a time."""
 
 _SUM_ROWS = 8192
 """Rows turned to float64 at a time, to be summed."""
@@ -86,6 +103,127 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
         )
         sums += one_hot.T @ rows[part]
     return Sums(sums, np.bincount(labels, weights, n_clusters).astype(np.float64, copy=False))
+
+
+def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:
+    """Add rows to the centers that absorb them, which move to the mean of all they hold."""
+    centers, sums, weights, scatter = holdings
+    fresh = accumulate(data.rows, labels, len(weights), data.weights)
+    # What they hold already scatters about its mean; the center is that in float32.
+    held = weights > 0
+    rounded = sums[held] / weights[held, None] - centers[held]
+    scatter[held] += weights[held] * np.einsum("ij,ij->i", rounded, rounded)
+    sums += fresh.sums
+    weights += fresh.weights
+    means = centers.astype(np.float64)
+    np.divide(sums, weights[:, None], out=means, where=weights[:, None] > 0)
+    # About the former center the rows scatter by their cost; about the new mean, by less.
+    scatter += np.bincount(labels, sq_distances * data.weights, len(weights))
+    gap = means - centers
+    scatter -= weights * np.einsum("ij,ij->i", gap, gap)
+    np.maximum(scatter, 0, out=scatter)
+    centers[:] = means
+
+
+def open_far(far: WeightedRows, left: Doubles, coins: Doubles, price: float) -> Indices:
+    """Open rows, one after the other, where what is left of their distance pays for it."""
+    opened = []
+    for i, weight in enumerate(far.weights):
+        if left[i] > 0 and left[i] * weight >= coins[i] * price:
+            opened.append(i)
+            gap = far.rows - far.rows[i]
+            np.minimum(left, np.einsum("ij,ij->i", gap, gap), out=left)
+    return np.array(opened, np.intp)
+
+
+def partners(centers: npt.NDArray[np.floating], weights: Floats, some: Indices) -> Indices:
+    """Find for some centers the one that it costs least to unite each with.
+
+    In the precision of the centers. Memory: 8 bytes for each pair of 512 centers with all.
+    """
+    norms = np.einsum("ij,ij->i", centers, centers)
+    found = np.empty(len(some), np.intp)
+    for start in range(0, len(some), _TABLE_ROWS):
+        part = some[start : start + _TABLE_ROWS]
+        table = centers[part] @ centers.T
+        table *= -2
+        table += norms
+        table += norms[part, None]
+        np.maximum(table, 0, out=table)
+        heavy = weights[part, None]
+        table *= heavy * (weights / (heavy + weights))
+        table[np.arange(len(part)), part] = np.inf
+        table.argmin(axis=1, out=found[start : start + _TABLE_ROWS])
+    return found
+
+
+def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
+    """Choose rows to start from by greedy k-means++."""
+    weights = data.weights
+    rows = data.rows - data.rows.mean(axis=0)  # products lose digits far from the origin
+    norms = np.einsum("ij,ij->i", rows, rows)
+    chosen = np.empty(n_clusters, np.intp)
+    chosen[0] = _draw(weights, uniforms[:1])[0]
+    gap = rows - rows[chosen[0]]
+    sq_distances = np.einsum("ij,ij->i", gap, gap)
+    for i in range(1, n_clusters):
+        numbers = uniforms[1 + (i - 1) * n_candidates :][:n_candidates]
+        candidates = _draw(weights * sq_distances, numbers)
+        if not len(candidates):
+            return chosen[:i]
+        closer = np.minimum(_sq_distances(rows, norms, candidates), sq_distances)
+        chosen[i] = candidates[int((closer @ weights).argmin())]
+        gap = rows - rows[chosen[i]]  # exactly: beside far rows, products do not tell close ones
+        sq_distances = np.minimum(np.einsum("ij,ij->i", gap, gap), sq_distances)
+    return chosen
+
+
+def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
+    """Move the bounds of rows as far as their centers have moved."""
+    labels, upper, lower = bounds
+    upper += shifts.own[labels]
+    lower -= shifts.others[labels]
+    safe = np.maximum(lower, shifts.halfway[labels])
+    safe *= np.float32(shifts.share)
+    crossed = np.flatnonzero(upper > safe)
+    own = np.empty(len(crossed), np.float32)
+    for start in range(0, len(crossed), _SUM_ROWS):
+        part = crossed[start : start + _SUM_ROWS]
+        own[start : start + _SUM_ROWS] = sq_distances_to(rows[part], centers, labels[part])
+    upper[crossed] = np.sqrt(own)
+    again = np.flatnonzero(upper[crossed] > safe[crossed])
+    return Crossed(crossed[again], own[again])
+
+
+def transfer(
+    data: WeightedRows, moved: Indices, former: Labels, labels: Labels, sums: Doubles
+) -> None:
+    """Move rows from the sums of their former clusters to those of their new ones."""
+    for start in range(0, len(moved), _SUM_ROWS):
+        part, before = moved[start : start + _SUM_ROWS], former[start : start + _SUM_ROWS]
+        rows, weights = data.rows[part], data.weights[part]
+        sums += accumulate(rows, labels[part], len(sums), weights).sums
+        sums -= accumulate(rows, before, len(sums), weights).sums
+
+
+def _sq_distances(rows: Rows, norms: Floats, chosen: Indices) -> Floats:
+    """Return squared distances from the chosen rows to all rows, shape (n_chosen, n_rows)."""
+    table: Floats = rows[chosen] @ rows.T
+    table *= -2
+    table += norms
+    table += norms[chosen, None]
+    np.maximum(table, 0, out=table)
+    return table
+
+
+def _draw(shares: Doubles, uniforms: Doubles) -> Indices:
+    """Draw indices with probability in proportion to their shares; none if all shares are 0."""
+    cumulative = np.cumsum(shares)
+    if not cumulative[-1] > 0:
+        return np.empty(0, np.intp)
+    drawn = np.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
+    found: Indices = np.minimum(drawn, len(shares) - 1)
+    return found
 
 
 def _product_factor(centers: Rows, origin: Rows) -> Rows:

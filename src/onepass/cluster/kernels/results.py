@@ -1,10 +1,13 @@
-"""What kernels return."""
+"""What kernels take and return."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from onepass.cluster.arrays import Doubles, Floats, Labels
+import numpy as np
+import numpy.typing as npt
+
+from onepass.cluster.arrays import Doubles, Floats, Labels, Rows
 
 
 class Found(NamedTuple):
@@ -42,3 +45,75 @@ class Sums(NamedTuple):
 
     sums: Doubles
     weights: Doubles
+
+
+class Holdings(NamedTuple):
+    """The centers of a summary and what they hold; changed in place.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_centers, n_features), float32
+        The mean of the rows each holds.
+    sums : ndarray of shape (n_centers, n_features), float64
+    weights : ndarray of shape (n_centers,), float64
+    scatter : ndarray of shape (n_centers,), float64
+        Sum of weighted squared distances of the rows each holds to their mean.
+    """
+
+    centers: Rows
+    sums: Doubles
+    weights: Doubles
+    scatter: Doubles
+
+
+class Bounds(NamedTuple):
+    """What Lloyd's iterations keep of each row; changed in place.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n_samples,), int32
+    upper : ndarray of shape (n_samples,), float32
+        The distance of a row to its center is not larger.
+    lower : ndarray of shape (n_samples,), float32
+        The distance of a row to any other center is not smaller.
+    """
+
+    labels: Labels
+    upper: Floats
+    lower: Floats
+
+
+class Shifts(NamedTuple):
+    """How centers have moved, and where they are.
+
+    Attributes
+    ----------
+    own : ndarray of shape (n_clusters,), float32
+        How far each has moved.
+    others : ndarray of shape (n_clusters,), float32
+        How far any other has moved at most.
+    halfway : ndarray of shape (n_clusters,), float32
+        Half of the distance to the closest other, or less.
+    share : float
+        The part of a bound that can be trusted.
+    """
+
+    own: Floats
+    others: Floats
+    halfway: Floats
+    share: float
+
+
+class Crossed(NamedTuple):
+    """Rows whose bounds do not tell whether another center is closer.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n,), int64
+        Their indices, in order.
+    sq_distances : ndarray of shape (n,), float32
+        To the centers they have.
+    """
+
+    rows: npt.NDArray[np.int64]
+    sq_distances: Floats

@@ -1,0 +1,139 @@
+"""What is written in C does what its short form in NumPy does."""
+
+import numpy as np
+import pytest
+
+from onepass.cluster.arrays import WeightedRows
+from onepass.cluster.kernels import cpu, native, reference
+from onepass.cluster.kernels.results import Bounds, Holdings, Shifts
+
+WIDTHS = native.all_lanes() if native.is_compiled() else []
+pytestmark = pytest.mark.skipif(not WIDTHS, reason="native.c was not compiled: no compiler")
+
+
+@pytest.fixture(params=WIDTHS or [0])
+def lanes(request, monkeypatch):
+    """Vectors of each width that this processor has."""
+    monkeypatch.setattr(native, "fastest_lanes", lambda: request.param)
+    return request.param
+
+
+def weighted(n, d, seed=0):
+    rng = np.random.default_rng([n, d, seed])
+    return WeightedRows(rng.normal(2, 1, (n, d)).astype(np.float32), rng.random(n) + 0.1)
+
+
+SHAPES = [(1, 1), (5, 3), (31, 16), (33, 2), (200, 26), (65, 100)]
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_plus_plus_chooses_the_same_rows(n, d):
+    data = weighted(n, d)
+    for n_clusters, n_candidates in [(1, 2), (min(n, 4), 3), (min(n, 60), 6)]:
+        uniforms = np.random.default_rng(1).random(1 + (n_clusters - 1) * n_candidates)
+        ours = native.plus_plus(data, n_clusters, n_candidates, uniforms)
+        theirs = reference.plus_plus(data, n_clusters, n_candidates, uniforms)
+        assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.usefixtures("lanes")
+def test_plus_plus_ends_where_all_rows_are_chosen():
+    rows = np.repeat(np.float32([[0, 0], [3, 4], [9, 9]]), 7, axis=0)
+    data = WeightedRows(rows, np.ones(21))
+    chosen = native.plus_plus(data, 10, 2, np.random.default_rng(2).random(19))
+    assert sorted((chosen // 7).tolist()) == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), SHAPES[1:])
+@pytest.mark.parametrize("k", [2, 5, 30])
+def test_swaps_are_the_same(n, d, k):
+    data = weighted(n, d)
+    centers = data.rows[np.arange(k) % n] + np.float32(0.01)
+    uniforms = np.random.default_rng(3).random((25, 5))
+    ours = native.swap(data, centers, uniforms, 1e-9)
+    theirs = reference.swap(data, centers, uniforms, 1e-9)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert (ours != centers).any()
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), [(2, 1), (7, 3), (50, 16), (530, 33)])
+def test_partners_are_the_same(n, d):
+    centers, weights = weighted(n, d)
+    centers -= centers.mean(axis=0)
+    some = np.random.default_rng(4).permutation(n)[: (n + 1) // 2]
+    ours = native.partners(centers, weights.astype(np.float32), some)
+    theirs = reference.partners(centers, weights.astype(np.float32), some)
+    assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.usefixtures("lanes")
+def test_the_partner_of_one_of_two_equal_centers_is_the_other_not_itself():
+    centers = np.zeros((2, 3), np.float32)
+    found = native.partners(centers, np.ones(2, np.float32), np.array([0, 1]))
+    assert found.tolist() == [1, 0]
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_bounds_are_loosened_alike(n, d):
+    rows = weighted(n, d).rows
+    centers = weighted(4, d, seed=1).rows
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 4, n).astype(np.int32)
+    upper, lower = (rng.random(n).astype(np.float32) * np.sqrt(d, dtype=np.float32) for _ in "ab")
+    own, others, halfway = rng.random((3, 4)).astype(np.float32)
+    shifts = Shifts(own, others, halfway, 0.99)
+    ours = Bounds(labels, upper.copy(), lower.copy())
+    theirs = Bounds(labels, upper.copy(), lower.copy())
+    found = native.loosen(rows, centers, ours, shifts)
+    expected = reference.loosen(rows, centers, theirs, shifts)
+    assert found.rows.tolist() == expected.rows.tolist()
+    np.testing.assert_allclose(found.sq_distances, expected.sq_distances, rtol=1e-5)
+    np.testing.assert_allclose(ours.upper, theirs.upper, rtol=1e-5)
+    np.testing.assert_allclose(ours.lower, theirs.lower, rtol=1e-5)
+
+
+def test_rows_are_transferred_alike():
+    data = weighted(300, 9)
+    rng = np.random.default_rng(6)
+    moved = np.flatnonzero(rng.random(300) < 0.3)
+    labels = rng.integers(0, 5, 300).astype(np.int32)
+    former = rng.integers(0, 5, len(moved)).astype(np.int32)
+    ours, theirs = np.ones((5, 9)), np.ones((5, 9))
+    native.transfer(data, moved, former, labels, ours)
+    reference.transfer(data, moved, former, labels, theirs)
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+    assert (ours != 1).all()
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_centers_move_alike(n, d):
+    data, held = weighted(n, d), weighted(6, d, seed=1)
+    centers, weights = held
+    weights[2] = 0
+    labels, sq_distances = cpu.nearest_centers(data.rows, centers)
+    results = []
+    for kernels in (native, reference):
+        holdings = Holdings(centers.copy(), centers * weights[:, None], weights.copy(), np.ones(6))
+        kernels.move(data, labels, sq_distances, holdings)
+        results.append(holdings)
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    untouched = np.setdiff1d(np.arange(6), labels)
+    np.testing.assert_array_equal(results[0].centers[untouched], centers[untouched])
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+def test_far_rows_open_alike(n, d):
+    far = weighted(n, d)
+    coins = np.random.default_rng(7).random(n)
+    left = [np.full(n, 4.0 * d), np.full(n, 4.0 * d)]
+    ours = native.open_far(far, left[0], coins, 2.0 * d)
+    theirs = reference.open_far(far, left[1], coins, 2.0 * d)
+    assert ours.tolist() == theirs.tolist()
+    assert 0 in ours or coins[0] * 2 > 4 * far.weights[0]
