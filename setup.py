@@ -9,7 +9,7 @@ setup(
         Extension(
             "onepass.cluster.kernels._native",
             [f"{KERNELS}/native.c"],
-            depends=[f"{KERNELS}/{part}.inc.c" for part in ("search", "starts", "absorb")],
+            depends=[f"{KERNELS}/{part}.inc.c" for part in ("search", "lloyd", "starts", "absorb")],
             extra_compile_args=["-O3", "-Wall", "-Wextra"],
             optional=True,  # without a compiler, NumPy does the work: slower, with the same results
         )

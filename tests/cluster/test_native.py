@@ -6,6 +6,7 @@ import pytest
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.kernels import cpu, native, reference
 from onepass.cluster.kernels.results import Bounds, Holdings, Shifts
+from onepass.cluster.lloyd import LloydRun
 
 WIDTHS = native.all_lanes() if native.is_compiled() else []
 pytestmark = pytest.mark.skipif(not WIDTHS, reason="native.c was not compiled: no compiler")
@@ -137,3 +138,38 @@ def test_far_rows_open_alike(n, d):
     theirs = reference.open_far(far, left[1], coins, 2.0 * d)
     assert ours.tolist() == theirs.tolist()
     assert 0 in ours or coins[0] * 2 > 4 * far.weights[0]
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize(("n", "d"), SHAPES[1:])
+def test_lloyds_iterations_end_where_others_end(n, d):
+    data = weighted(n, d)
+    start = data.rows[: min(n, 7)]
+    for max_iter, tol in [(0, 0.0), (1, 0.0), (300, 1e-4), (300, 0.0)]:
+        ours = native.lloyd(data, start, max_iter, tol, 1e-6)
+        theirs = reference.lloyd(data, start, max_iter, tol, 1e-6)
+        run = LloydRun(data, start)
+        run.go_on(max_iter, tol)
+        for others in (theirs, run.clustering()):
+            np.testing.assert_allclose(ours.centers, others.centers, atol=1e-5)
+            assert ours.inertia == pytest.approx(others.inertia, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.usefixtures("lanes")
+def test_empty_centers_get_the_rows_that_cost_most():
+    data = WeightedRows(np.float32([[0], [1], [50], [90]]), np.array([1.0, 1, 1, 9]))
+    start = np.float32([[0], [1000], [2000]])
+    for kernels in (native, reference):
+        centers, inertia = kernels.lloyd(data, start, 50, 0.0, 1e-6)
+        assert sorted(centers.ravel().tolist()) == [0.5, 50, 90]
+        assert inertia == pytest.approx(0.5)
+
+
+@pytest.mark.usefixtures("lanes")
+def test_close_centers_are_told_apart_beside_a_far_one():
+    """Products in float32 tell nothing apart here: the far row moves the origin to 250,000."""
+    rows = np.float32([[0, 0], [0.1, 0], [0, 0.1], [1e6, 0]])
+    for kernels in (native, reference):
+        clustering = kernels.lloyd(WeightedRows(rows, np.ones(4)), rows, 10, 0.0, 2.0**-19)
+        assert clustering.centers.tolist() == rows.tolist()
+        assert clustering.inertia == 0

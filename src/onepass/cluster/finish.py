@@ -16,7 +16,8 @@ import numpy as np
 
 from onepass.cluster.arrays import Doubles, Flags, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, sq_distances_to
-from onepass.cluster.lloyd import Clustering, LloydRun, lloyd
+from onepass.cluster.kernels.results import Clustering
+from onepass.cluster.lloyd import LloydRun, lloyd
 from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers

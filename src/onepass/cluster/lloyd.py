@@ -12,18 +12,20 @@ Sources: Lloyd, "Least squares quantization in PCM", 1982; Hamerly, "Making k-me
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
-from onepass.cluster.kernels.results import Bounds, Crossed, Shifts
+from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts
 from onepass.cluster.workers import spread, worth_threads
 
 _CHUNK_ROWS = 8192
 """Searched at once by one worker: the same for any number of them, and so is the result."""
+
+_FEW_ROWS = 8192
+"""Searched in every iteration: to keep bounds would take longer."""
 
 _BOUNDED_ROWS = 65_536
 """Whose bounds are moved at once by one worker."""
@@ -36,20 +38,6 @@ _LIGHT = 1e-6
 
 _FADED = 1e-3
 """Below this share of what was once measured, a quantity known from changes is measured anew."""
-
-
-class Clustering(NamedTuple):
-    """Centers, and how well they fit the rows they were made for.
-
-    Attributes
-    ----------
-    centers : ndarray of shape (n_clusters, n_features), float32
-    inertia : float
-        Weighted sum of squared distances of the rows to their closest center.
-    """
-
-    centers: Rows
-    inertia: float
 
 
 def lloyd(
@@ -82,6 +70,8 @@ def lloyd(
     The first iteration costs 2 * n_clusters * n_rows * n_features operations; later ones as much
     for the rows whose bounds have crossed, often one in ten. Memory: 12 bytes a row.
     """
+    if len(data.rows) <= _FEW_ROWS:
+        return cpu.lloyd(data, centers, max_iter, tol)
     run = LloydRun(data, centers, n_workers=n_workers)
     run.go_on(max_iter, tol)
     return run.clustering()

@@ -203,7 +203,7 @@ class Summary:
         reach = nearest_centers(self.centers, rows[opened]).sq_distances
         far = np.flatnonzero(4.001 * sq_distances >= reach[labels])
         self._append_empty(rows[opened])
-        among_fresh = nearest_centers(rows[far], self.centers[first:])
+        among_fresh = nearest_centers(rows.take(far, axis=0), self.centers[first:])
         closer = among_fresh.sq_distances < sq_distances[far]
         labels[far[closer]] = among_fresh.labels[closer] + np.int32(first)
         sq_distances[far[closer]] = among_fresh.sq_distances[closer]

@@ -21,7 +21,15 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import native
-from onepass.cluster.kernels.results import Bounds, Crossed, Found, Holdings, Shifts, Sums
+from onepass.cluster.kernels.results import (
+    Bounds,
+    Clustering,
+    Crossed,
+    Found,
+    Holdings,
+    Shifts,
+    Sums,
+)
 
 _DOUBT = 2.0**-19
 """Below this share of the squares it is the difference of, a squared distance in float32 is in
@@ -188,6 +196,34 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     """
     sums: Sums = kernels().accumulate(rows, labels, n_clusters, weights)
     return sums
+
+
+def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float) -> Clustering:
+    """Move centers to the means of their rows until that gains little: for few rows.
+
+    Parameters
+    ----------
+    data : WeightedRows
+        At least as many rows as centers.
+    centers : ndarray of shape (n_clusters, n_features), float32
+        Where to start; not changed.
+    max_iter : int
+        Iterations at most.
+    tol : float
+        Stop when an iteration lowers the inertia by no more than this share of it.
+
+    Returns
+    -------
+    Clustering
+
+    Notes
+    -----
+    A center that no row is closest to is moved to the row that contributes most to the inertia.
+    Costs 2 * n_clusters * n_rows * n_features operations an iteration, and one more such search.
+    """
+    doubt = _doubt(data.rows.shape[1])
+    clustering: Clustering = kernels().lloyd(data, centers, max_iter, tol, doubt)
+    return clustering
 
 
 def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:

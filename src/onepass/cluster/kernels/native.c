@@ -50,6 +50,16 @@ typedef struct {
     double least_gain; /* as a share of the inertia */
 } swapping;
 
+/* How Lloyd's iterations are to be made. */
+typedef struct {
+    float *centers; /* where to start, and where they end */
+    const float *origin;
+    int64_t n_clusters, max_iter;
+    double tol;      /* iterations end when one lowers the inertia by no more than this share */
+    double doubt;    /* share of the squares below which a squared distance is in doubt */
+    double *inertia; /* of the centers in the end */
+} iterating;
+
 /* The centers of a summary and what they hold; see onepass_move. */
 typedef struct {
     float *centers;
@@ -75,6 +85,19 @@ static void pack(const problem *p, int width, float *packed) {
         }
 }
 
+/* Adds weighted rows to the sums of their clusters. */
+void onepass_accumulate(const weighted *data, const int32_t *labels, double *sums,
+                        double *cluster_weights) {
+    const int64_t d = data->n_features;
+    const float *row = data->rows;
+    for (int64_t i = 0; i < data->n_rows; i++, row += d) {
+        const double weight = data->weights ? data->weights[i] : 1;
+        double *sum = sums + labels[i] * d;
+        for (int64_t j = 0; j < d; j++) sum[j] += weight * row[j];
+        cluster_weights[labels[i]] += weight;
+    }
+}
+
 /* Vectors that every processor has. */
 typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
@@ -86,6 +109,7 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define NAME(f) f##_4
 #define TARGET
 #include "search.inc.c"
+#include "lloyd.inc.c"
 #include "starts.inc.c"
 #include "absorb.inc.c"
 #undef LANES
@@ -97,6 +121,7 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define NAME(f) f##_8
 #define TARGET __attribute__((target("avx2,fma")))
 #include "search.inc.c"
+#include "lloyd.inc.c"
 #include "starts.inc.c"
 #include "absorb.inc.c"
 #undef LANES
@@ -107,6 +132,7 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define NAME(f) f##_16
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma")))
 #include "search.inc.c"
+#include "lloyd.inc.c"
 #include "starts.inc.c"
 #include "absorb.inc.c"
 #undef LANES
@@ -170,6 +196,11 @@ int64_t onepass_loosen(const problem *p, const bounds *b, const shifts *s, int64
     return WITH_LANES(loosen, p, b, s, crossed, sq_distances);
 }
 
+/* Moves centers to the means of their rows until that gains little. */
+int onepass_lloyd(const weighted *data, const iterating *how, int lanes) {
+    return WITH_LANES(lloyd, data, how);
+}
+
 /* Chooses rows to start from by greedy k-means++, with a first number from [0, 1) and n_candidates
    for each further center. Returns how many: fewer when every row lies on one chosen; -1 when
    there is not enough memory. */
@@ -195,19 +226,6 @@ int onepass_move(const weighted *data, const int32_t *labels, const float *sq_di
 int64_t onepass_open(const weighted *far, double *left, const double *coins, double price,
                      int64_t *opened, int lanes) {
     return WITH_LANES(open, far, left, coins, price, opened);
-}
-
-/* Adds weighted rows to the sums of their clusters. */
-void onepass_accumulate(const weighted *data, const int32_t *labels, double *sums,
-                        double *cluster_weights) {
-    const int64_t d = data->n_features;
-    const float *row = data->rows;
-    for (int64_t i = 0; i < data->n_rows; i++, row += d) {
-        const double weight = data->weights ? data->weights[i] : 1;
-        double *sum = sums + labels[i] * d;
-        for (int64_t j = 0; j < d; j++) sum[j] += weight * row[j];
-        cluster_weights[labels[i]] += weight;
-    }
 }
 
 /* Moves rows from the sums of their former clusters to those of their new ones. */

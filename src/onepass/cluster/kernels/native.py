@@ -16,7 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels.results import Bounds, Crossed, Found, Holdings, Shifts, Sums
+from onepass.cluster.kernels.results import (
+    Bounds,
+    Clustering,
+    Crossed,
+    Found,
+    Holdings,
+    Shifts,
+    Sums,
+)
 
 
 class _Problem(ctypes.Structure):
@@ -60,6 +68,18 @@ class _Holdings(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in Holdings._fields),
         ("n_centers", ctypes.c_int64),
+    )
+
+
+class _Iterating(ctypes.Structure):
+    _fields_ = (
+        ("centers", ctypes.c_void_p),
+        ("origin", ctypes.c_void_p),
+        ("n_clusters", ctypes.c_int64),
+        ("max_iter", ctypes.c_int64),
+        ("tol", ctypes.c_double),
+        ("doubt", ctypes.c_double),
+        ("inertia", ctypes.c_void_p),
     )
 
 
@@ -141,6 +161,24 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     to = (array.ctypes.data for array in sums)
     _library().onepass_accumulate(_weighted(rows, weights), chosen.ctypes.data, *to)
     return sums
+
+
+def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float, doubt: float) -> Clustering:
+    """Move centers to the means of their rows until that gains little."""
+    moved, inertia = centers.astype(np.float32, order="C"), np.zeros(1)
+    origin = data.rows.mean(axis=0, dtype=np.float32)
+    iterating = _Iterating(
+        moved.ctypes.data,
+        origin.ctypes.data,
+        len(moved),
+        max_iter,
+        tol,
+        doubt,
+        inertia.ctypes.data,
+    )
+    if _library().onepass_lloyd(_weighted(*data), iterating, fastest_lanes()):
+        raise MemoryError(f"no room to cluster {len(data.rows)} rows")
+    return Clustering(moved, float(inertia[0]))
 
 
 def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:
@@ -264,6 +302,7 @@ def _library() -> Any:
         "measure": (None, problem, array, array, lanes),
         "partners": (lanes, problem, array, array, array, lanes),
         "accumulate": (None, data, array, array, array),
+        "lloyd": (lanes, data, ctypes.POINTER(_Iterating), lanes),
         "move": (lanes, data, array, array, ctypes.POINTER(_Holdings), lanes),
         "open": (number, data, array, array, ctypes.c_double, array, lanes),
         "plus_plus": (number, data, number, number, array, array, lanes),

@@ -11,10 +11,19 @@ from scipy import sparse
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels.reference_swaps import swap
-from onepass.cluster.kernels.results import Bounds, Crossed, Found, Holdings, Shifts, Sums
+from onepass.cluster.kernels.results import (
+    Bounds,
+    Clustering,
+    Crossed,
+    Found,
+    Holdings,
+    Shifts,
+    Sums,
+)
 
 __all__ = [
     "accumulate",
+    "lloyd",
     "loosen",
     "move",
     "open_far",
@@ -103,6 +112,30 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
         )
         sums += one_hot.T @ rows[part]
     return Sums(sums, np.bincount(labels, weights, n_clusters).astype(np.float64, copy=False))
+
+
+def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float, doubt: float) -> Clustering:
+    """Move centers to the means of their rows until that gains little."""
+    rows, weights = data
+    origin = rows.mean(axis=0)
+    before = 0.0
+    for iteration in range(max_iter + 1):
+        labels, sq_distances, squares, _ = search(rows, centers, origin)
+        for i in np.flatnonzero((sq_distances > 0) & (sq_distances < doubt * squares)):
+            gap = centers - rows[i]
+            apart = np.einsum("ij,ij->i", gap, gap)
+            labels[i], sq_distances[i] = apart.argmin(), apart.min()
+        inertia = float(sq_distances @ weights)
+        if iteration == max_iter or (iteration and before - inertia <= tol * before):
+            break
+        before = inertia
+        sums, held = accumulate(rows, labels, len(centers), weights)
+        filled = held > 0
+        centers = centers.copy()
+        centers[filled] = sums[filled] / held[filled, None]
+        farthest = np.argsort(-sq_distances * weights, kind="stable")
+        centers[~filled] = rows[farthest[: int((~filled).sum())]]
+    return Clustering(centers, inertia)
 
 
 def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:

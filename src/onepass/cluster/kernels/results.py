@@ -47,6 +47,20 @@ class Sums(NamedTuple):
     weights: Doubles
 
 
+class Clustering(NamedTuple):
+    """Centers, and how well they fit the rows they were made for.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_features), float32
+    inertia : float
+        Weighted sum of squared distances of the rows to their closest center.
+    """
+
+    centers: Rows
+    inertia: float
+
+
 class Holdings(NamedTuple):
     """The centers of a summary and what they hold; changed in place.
 

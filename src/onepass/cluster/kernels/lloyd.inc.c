@@ -1,0 +1,62 @@
+/* Lloyd's iterations on few rows, for one width of vectors: native.c includes this once for each,
+   after search.inc.c. Every row is searched in every iteration; for many rows, bounds pay. */
+
+/* Looks at the rows that the scores cannot be trusted for once more, by differences. */
+TARGET static void NAME(search_doubtful)(const problem *p, const result *found, double doubt) {
+    const int64_t d = p->n_features;
+    for (int64_t i = 0; i < p->n_rows; i++) {
+        float least = found->sq_distances[i];
+        if (!(least > 0) || least >= doubt * found->squares[i]) continue;
+        for (int64_t c = 0; c < p->n_centers; c++) {
+            const float here = NAME(sum_of_squares)(p->rows + i * d, p->centers + c * d, d);
+            if (here < least) found->chosen[i] = (int32_t)c, least = here;
+        }
+        found->sq_distances[i] = least;
+    }
+}
+
+/* Puts the row that contributes most to the inertia, and no other row again, in the place of an
+   empty center. */
+static void NAME(fill)(const weighted *data, float *sq_distances, float *center) {
+    int64_t farthest = 0;
+    for (int64_t i = 1; i < data->n_rows; i++)
+        if (sq_distances[i] * data->weights[i] >
+            sq_distances[farthest] * data->weights[farthest])
+            farthest = i;
+    memcpy(center, data->rows + farthest * data->n_features, data->n_features * sizeof *center);
+    sq_distances[farthest] = -1;
+}
+
+TARGET static int NAME(lloyd)(const weighted *data, const iterating *how) {
+    const int64_t d = data->n_features, n = data->n_rows, k = how->n_clusters;
+    const problem p = {data->rows, how->centers, how->origin, n, k, d};
+    const result found = {malloc(n * sizeof(int32_t)), malloc(n * sizeof(float)),
+                          malloc(n * sizeof(float)), 0};
+    double *sums = malloc(k * d * sizeof *sums), *weights = malloc(k * sizeof *weights);
+    int enough = found.chosen && found.sq_distances && found.squares && sums && weights;
+    double before = 0;
+    for (int64_t left = how->max_iter; enough; left--) {
+        if (NAME(search)(&p, &found)) {
+            enough = 0;
+            break;
+        }
+        NAME(search_doubtful)(&p, &found, how->doubt);
+        double inertia = 0;
+        for (int64_t i = 0; i < n; i++) inertia += data->weights[i] * found.sq_distances[i];
+        *how->inertia = inertia;
+        const int first = left == how->max_iter;
+        if (left <= 0 || (!first && before - inertia <= how->tol * before)) break;
+        before = inertia;
+        memset(sums, 0, k * d * sizeof *sums);
+        memset(weights, 0, k * sizeof *weights);
+        onepass_accumulate(data, found.chosen, sums, weights);
+        for (int64_t c = 0; c < k; c++)
+            if (weights[c] > 0)
+                for (int64_t j = 0; j < d; j++)
+                    how->centers[c * d + j] = (float)(sums[c * d + j] / weights[c]);
+            else
+                NAME(fill)(data, found.sq_distances, how->centers + c * d);
+    }
+    free(found.chosen), free(found.sq_distances), free(found.squares), free(sums), free(weights);
+    return enough ? 0 : -1;
+}
