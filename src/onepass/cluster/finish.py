@@ -17,7 +17,7 @@ import numpy as np
 from onepass.cluster.arrays import Doubles, Flags, Rows, WeightedRows
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, sq_distances_to
 from onepass.cluster.kernels.results import Clustering
-from onepass.cluster.lloyd import LloydRun, lloyd
+from onepass.cluster.lloyd import lloyd
 from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.seeding import Seeding, choose_centers
@@ -120,21 +120,14 @@ def _refine(
     heats = min(_HEATS, settings.max_iter)
     part = slice(None, None, _PART if len(data.rows) >= _PART * _LEAST_ROWS else 1)
     few = WeightedRows(np.ascontiguousarray(data.rows[part]), data.weights[part])
-    reached = [
-        LloydRun(few, candidate.centers, n_workers=settings.n_workers).go_on(heats, tol)
-        for candidate in candidates
-    ]
-    finished = [
-        lloyd(
-            data,
-            candidates[i].centers,
-            max_iter=settings.max_iter,
-            tol=tol,
-            n_workers=settings.n_workers,
-        )
-        for i in np.argsort(reached, kind="stable")[: _n_finalists(data, settings)]
-    ]
-    return min(finished, key=lambda clustering: clustering.inertia)
+    run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
+    reached = [run(few, start.centers, max_iter=heats).inertia for start in candidates]
+    first, *others = np.argsort(reached, kind="stable")[: _n_finalists(data, settings)]
+    best = run(data, candidates[first].centers, max_iter=settings.max_iter)
+    for i in others:
+        rival = run(data, candidates[i].centers, max_iter=settings.max_iter, goal=best.inertia)
+        best = min(best, rival, key=lambda clustering: clustering.inertia)
+    return best
 
 
 def _n_finalists(data: WeightedRows, settings: FinishSettings) -> int:

@@ -30,6 +30,15 @@ _FEW_ROWS = 8192
 _BOUNDED_ROWS = 65_536
 """Whose bounds are moved at once by one worker."""
 
+_PATIENCE = 10
+"""Iterations as good as the last that may be needed to reach a goal; later ones gain less."""
+
+_NEARBY, _MOST_PAIRED = 4, 1000
+"""Centers within so many distances to the closest are near; where all pairs are looked at."""
+
+_EXACT = 1e-9
+"""Squared distances above this share of the squares are right, from products in float64."""
+
 _SLACK = 1e-5
 """Bounds are widened by this share of what they bound: they are kept in float32."""
 
@@ -41,7 +50,13 @@ _FADED = 1e-3
 
 
 def lloyd(
-    data: WeightedRows, centers: Rows, *, max_iter: int, tol: float, n_workers: int = 1
+    data: WeightedRows,
+    centers: Rows,
+    *,
+    max_iter: int,
+    tol: float,
+    n_workers: int = 1,
+    goal: float = math.inf,
 ) -> Clustering:
     """Move centers to the means of their rows until that gains little.
 
@@ -57,6 +72,9 @@ def lloyd(
         Stop when an iteration lowers the inertia by no more than this share of it.
     n_workers : int
         Threads; the result does not depend on it.
+    goal : float
+        An inertia to get below: stop where, as fast as the last iteration went, that would take
+        ten more. Not looked at for a few thousand rows.
 
     Returns
     -------
@@ -73,7 +91,7 @@ def lloyd(
     if len(data.rows) <= _FEW_ROWS:
         return cpu.lloyd(data, centers, max_iter, tol)
     run = LloydRun(data, centers, n_workers=n_workers)
-    run.go_on(max_iter, tol)
+    run.go_on(max_iter, tol, goal)
     return run.clustering()
 
 
@@ -105,7 +123,7 @@ class LloydRun:
         self._heaviest = self._weights
         self._inertia = self._exact_inertia()
 
-    def go_on(self, max_iter: int, tol: float) -> float:
+    def go_on(self, max_iter: int, tol: float, goal: float = math.inf) -> float:
         """Make iterations; returns the inertia, known from what has moved."""
         known = self._inertia
         for _ in range(max_iter):
@@ -113,7 +131,8 @@ class LloydRun:
             self._inertia -= self._move()
             if self._inertia < _FADED * known:  # what is left is what was rounded off
                 self._inertia = known = self._exact_inertia()
-            if before - self._inertia <= tol * before:
+            gain = before - self._inertia
+            if gain <= tol * before or self._inertia - goal > _PATIENCE * gain:
                 break
         return self._inertia
 
@@ -160,11 +179,9 @@ class LloydRun:
         """Let the rows follow centers that have moved; returns the inertia they gain by it."""
         gap = self.centers - before
         moved = np.sqrt(np.einsum("ij,ij->i", gap, gap))
-        farthest = int(moved.argmax())
-        others = np.full(len(moved), moved[farthest], np.float32)
-        others[farthest] = np.delete(moved, farthest).max(initial=0)
         halfway = _half_distances_to_closest(self.centers)
-        return self._reassign(Shifts(moved.astype(np.float32), others, halfway, 1 - _SLACK))
+        others, far = _shifts_nearby(self.centers, moved, 2 * halfway)
+        return self._reassign(Shifts(moved.astype(np.float32), others, far, halfway, 1 - _SLACK))
 
     def _reassign(self, shifts: Shifts) -> float:
         """Search again where the bounds do not exclude another center; returns what it gains."""
@@ -219,6 +236,30 @@ class LloydRun:
         part = slice(start, start + _CHUNK_ROWS)
         sq_distances = sq_distances_to(self._data.rows[part], self.centers, self._labels[part])
         return float(sq_distances @ self._data.weights[part])
+
+
+def _shifts_nearby(centers: Rows, moved: Doubles, to_closest: Floats) -> tuple[Floats, Floats]:
+    """Return how far others near each center have moved at most, and how far the far ones are.
+
+    One center that goes a long way, as among outliers, would else widen the bounds of all rows.
+    Source: Rysavy and Hamerly, "Geometric methods to accelerate k-means algorithms", 2016.
+    """
+    n = len(centers)
+    if n > _MOST_PAIRED:
+        farthest = int(moved.argmax())
+        others = np.full(n, moved[farthest], np.float32)
+        others[farthest] = np.delete(moved, farthest).max(initial=0)
+        return others, np.full(n, np.inf, np.float32)
+    exact = centers - centers.mean(axis=0, dtype=np.float64)
+    norms = np.einsum("ij,ij->i", exact, exact)
+    both = norms + norms[:, None]
+    apart = both - 2 * (exact @ exact.T)
+    far = apart > (_NEARBY * to_closest[:, None].astype(np.float64)) ** 2
+    far &= apart > _EXACT * both  # else the products may have lost it
+    nearby = np.where(far, 0, moved)
+    np.fill_diagonal(nearby, 0)
+    np.copyto(apart, np.inf, where=~far)
+    return nearby.max(axis=1).astype(np.float32), np.sqrt(apart.min(axis=1)).astype(np.float32)
 
 
 def _half_distances_to_closest(centers: Rows) -> Floats:

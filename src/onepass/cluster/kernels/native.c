@@ -30,7 +30,8 @@ typedef struct {
 
 /* How centers have moved, and where they are: a value for each. */
 typedef struct {
-    const float *own, *others; /* how far it has moved; how far any other has at most */
+    const float *own, *others; /* how far it has moved; how far any other near it has at most */
+    const float *far;          /* the distance to the closest of those that are not near */
     const float *halfway;      /* half of the distance to the closest other */
     float share;               /* of a bound that can be trusted */
 } shifts;

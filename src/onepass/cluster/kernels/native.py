@@ -50,6 +50,7 @@ class _Shifts(ctypes.Structure):
     _fields_ = (
         ("own", ctypes.c_void_p),
         ("others", ctypes.c_void_p),
+        ("far", ctypes.c_void_p),
         ("halfway", ctypes.c_void_p),
         ("share", ctypes.c_float),
     )
@@ -250,7 +251,7 @@ def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed
     n_crossed = _library().onepass_loosen(
         _problem(rows, centers, centers[0]),
         _Bounds(*(array.ctypes.data for array in bounds)),
-        _Shifts(*(array.ctypes.data for array in shifts[:3]), shifts.share),
+        _Shifts(*(array.ctypes.data for array in shifts[:-1]), shifts.share),
         *(array.ctypes.data for array in crossed),
         fastest_lanes(),
     )

@@ -215,17 +215,23 @@ def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed
     """Move the bounds of rows as far as their centers have moved."""
     labels, upper, lower = bounds
     upper += shifts.own[labels]
-    lower -= shifts.others[labels]
-    safe = np.maximum(lower, shifts.halfway[labels])
-    safe *= np.float32(shifts.share)
-    crossed = np.flatnonzero(upper > safe)
-    own = np.empty(len(crossed), np.float32)
-    for start in range(0, len(crossed), _SUM_ROWS):
-        part = crossed[start : start + _SUM_ROWS]
-        own[start : start + _SUM_ROWS] = sq_distances_to(rows[part], centers, labels[part])
-    upper[crossed] = np.sqrt(own)
-    again = np.flatnonzero(upper[crossed] > safe[crossed])
-    return Crossed(crossed[again], own[again])
+    near = lower - shifts.others[labels]
+    far, halfway = shifts.far[labels], shifts.halfway[labels]
+
+    def crossed() -> npt.NDArray[np.bool_]:
+        np.minimum(near, far - upper, out=lower)
+        safe = np.maximum(lower, halfway)
+        safe *= np.float32(shifts.share)
+        return np.asarray(upper > safe)
+
+    doubtful = np.flatnonzero(crossed())
+    own = np.zeros(len(rows), np.float32)
+    for start in range(0, len(doubtful), _SUM_ROWS):
+        part = doubtful[start : start + _SUM_ROWS]
+        own[part] = sq_distances_to(rows[part], centers, labels[part])
+    upper[doubtful] = np.sqrt(own[doubtful])
+    again = np.flatnonzero(crossed())
+    return Crossed(again, own[again])
 
 
 def transfer(

@@ -105,7 +105,9 @@ class Shifts(NamedTuple):
     own : ndarray of shape (n_clusters,), float32
         How far each has moved.
     others : ndarray of shape (n_clusters,), float32
-        How far any other has moved at most.
+        How far any other that is near has moved at most.
+    far : ndarray of shape (n_clusters,), float32
+        The distance to the closest of all that are not near; infinite where all are.
     halfway : ndarray of shape (n_clusters,), float32
         Half of the distance to the closest other, or less.
     share : float
@@ -114,6 +116,7 @@ class Shifts(NamedTuple):
 
     own: Floats
     others: Floats
+    far: Floats
     halfway: Floats
     share: float
 

@@ -250,19 +250,23 @@ TARGET static int64_t NAME(loosen)(const problem *p, const bounds *b, const shif
     int64_t n_crossed = 0;
     for (int64_t i = 0; i < p->n_rows; i++) {
         const int32_t own = b->labels[i];
+        const float near = b->lower[i] - s->others[own], halfway = s->halfway[own];
         float upper = b->upper[i] + s->own[own];
-        const float lower = b->lower[i] - s->others[own], halfway = s->halfway[own];
-        const float safe = (lower > halfway ? lower : halfway) * s->share;
-        if (upper > safe) {
-            const float exact = NAME(sum_of_squares)(p->rows + i * d, p->centers + own * d, d);
-            upper = sqrtf(exact);
-            if (upper > safe) {
-                crossed[n_crossed] = i;
-                sq_distances[n_crossed++] = exact;
+        for (int exact = 0;; exact = 1) {
+            /* By the triangle inequality, centers far from the own are far from the row. */
+            const float far = s->far[own] - upper, lower = near < far ? near : far;
+            const float safe = (lower > halfway ? lower : halfway) * s->share;
+            b->upper[i] = upper;
+            b->lower[i] = lower;
+            if (upper <= safe) break;
+            if (exact) {
+                crossed[n_crossed++] = i;
+                break;
             }
+            sq_distances[n_crossed] =
+                NAME(sum_of_squares)(p->rows + i * d, p->centers + own * d, d);
+            upper = sqrtf(sq_distances[n_crossed]);
         }
-        b->upper[i] = upper;
-        b->lower[i] = lower;
     }
     return n_crossed;
 }
