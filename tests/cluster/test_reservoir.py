@@ -6,13 +6,13 @@ import pytest
 from onepass.cluster.reservoir import Offer, Reservoir
 
 
-def offer(reservoir, rows, rng, log2_chances=None, log2_weights=None):
+def offer(reservoir, rows, rng, chances=None, weights=None):
     n = len(rows)
     reservoir.offer(
         Offer(
             rows.astype(np.float32),
-            np.zeros(n) if log2_weights is None else log2_weights,
-            np.zeros(n) if log2_chances is None else log2_chances,
+            np.ones(n) if weights is None else weights,
+            np.ones(n) if chances is None else chances,
             np.arange(n, dtype=np.int32),
         ),
         rng,
@@ -52,11 +52,11 @@ def test_rows_kept_come_with_their_strata():
 
 def test_weights_add_up_to_the_stream_on_average():
     """Rows of chance 4 are four times as likely to be kept, and stand for a quarter as much."""
-    log2_chances = np.tile([0.0, 2.0], 1000)
+    chances = np.tile([1.0, 4.0], 1000)
     totals, odd_totals = [], []
     for seed in range(200):
         reservoir = Reservoir(100, 1)
-        offer(reservoir, column(2000), np.random.default_rng(seed), log2_chances)
+        offer(reservoir, column(2000), np.random.default_rng(seed), chances)
         rows, weights, _ = reservoir.sample(0)
         totals.append(weights.sum())
         odd_totals.append(weights[rows[:, 0] % 2 == 1].sum())
@@ -66,7 +66,7 @@ def test_weights_add_up_to_the_stream_on_average():
 
 def test_a_row_one_half_life_older_weighs_half():
     reservoir = Reservoir(10, 1)
-    offer(reservoir, column(2), np.random.default_rng(0), log2_weights=np.array([0.0, 1.0]))
+    offer(reservoir, column(2), np.random.default_rng(0), weights=np.array([1.0, 2.0]))
     assert reservoir.sample(1.0).weights.tolist() == [0.5, 1.0]
 
 

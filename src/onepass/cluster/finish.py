@@ -28,8 +28,8 @@ _CANDIDATES, _FINALISTS = 4, 2
 _HEATS = 6
 _PART, _LEAST_ROWS = 4, 10_000
 _QUICK = 10**9
-_FINER = 0.1
-_SWAPS = 30
+_FINER = 0.3
+_SWAPS = 100
 _ROWS_AT_ONCE = 8192
 
 
@@ -92,7 +92,7 @@ def finish(
 
     Notes
     -----
-    Costs two runs of Lloyd's iterations and 30 tried swaps on the summary for each trial, six
+    Costs two runs of Lloyd's iterations and 100 tried swaps on the summary for each trial, six
     iterations on a quarter of the sample for each of four candidates, and one or two runs on all.
     """
     rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]

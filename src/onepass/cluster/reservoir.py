@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Labels, Rows
+from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
 
+_LARGEST_LOG2 = 300  # beyond it, products of chances might leave the range of float64
 _SLACK = 4  # rows are dropped when a quarter more than wanted are there, many at once
 
 
@@ -34,15 +35,28 @@ class Offer(NamedTuple):
     Attributes
     ----------
     rows : ndarray of shape (n, n_features), float32
-    log2_weights : ndarray of shape (n,), float64
-        Of each row's weight, as if all had arrived at the beginning of the stream: with a
-        half-life, a row that comes one half-life later weighs twice as much.
-    log2_chances : ndarray of shape (n,), float64
-        Of a number in proportion to which the row should be kept, on the same scale.
+    weights : ndarray of shape (n,), float64
+    chances : ndarray of shape (n,), float64
+        Numbers above 0 in proportion to which the rows should be kept.
     strata : ndarray of shape (n,), int32
+    log2_age : float
+        The number of half-lives the stream has lasted, 0 without a half-life: a row that comes one
+        half-life later weighs twice as much, and is twice as likely to be kept.
     """
 
     rows: Rows
+    weights: Doubles
+    chances: Doubles
+    strata: Labels
+    log2_age: float = 0.0
+
+
+class _Keyed(NamedTuple):
+    """Some of the rows offered, with their keys; all as if they had come when the stream began."""
+
+    rows: Rows
+    which: Indices
+    keys: Doubles
     log2_weights: Doubles
     log2_chances: Doubles
     strata: Labels
@@ -102,8 +116,13 @@ class Reservoir:
         rng : numpy.random.Generator
             One number is drawn for each row, whether it is taken or not.
         """
-        keys = np.log2(1.0 - rng.random(len(offered.rows))) - offered.log2_chances
-        self._insert(offered, keys)
+        rows, weights, chances, strata, log2_age = offered
+        uniforms = 1.0 - rng.random(len(rows))
+        which = self._likely(chances, uniforms, log2_age)
+        log2_chances = np.log2(chances[which]) + log2_age
+        keys = np.log2(uniforms[which]) - log2_chances
+        log2_weights = np.log2(weights[which]) + log2_age
+        self._insert(_Keyed(rows, which, keys, log2_weights, log2_chances, strata[which]))
 
     def absorb(self, other: Reservoir, first_stratum: int, *, log2_later: float) -> None:
         """Take over the rows of another reservoir.
@@ -120,14 +139,16 @@ class Reservoir:
         threshold = other._log2_threshold - log2_later
         self._log2_threshold = min(self._log2_threshold, threshold)
         held = slice(0, other._size)
-        offered = Offer(
+        offered = _Keyed(
             other._rows[held],
+            np.arange(other._size),
+            other._keys[held] - log2_later,
             other._log2_weights[held] + log2_later,
             other._log2_chances[held] + log2_later,
             other._strata[held] + np.int32(first_stratum),
         )
         self._drop_above_threshold()
-        self._insert(offered, other._keys[held] - log2_later)
+        self._insert(offered)
 
     def relabel(self, mapping: Labels) -> None:
         """Rename strata after centers were merged: stratum s becomes ``mapping[s]``."""
@@ -154,7 +175,15 @@ class Reservoir:
         weights = np.exp2(self._log2_weights[held] - log2_age - log2_kept)
         return Sample(self._rows[held], weights, self._strata[held])
 
-    def _insert(self, offered: Offer, keys: Doubles) -> None:
+    def _likely(self, chances: Doubles, uniforms: Doubles, log2_age: float) -> Indices:
+        """Return the rows whose keys may be small enough: the others need no logarithms."""
+        log2_limit = self._log2_threshold + log2_age
+        if log2_limit > _LARGEST_LOG2:
+            return np.arange(len(chances))
+        return np.flatnonzero(uniforms <= chances * (2.0**log2_limit * (1 + 1e-9)))
+
+    def _insert(self, offered: _Keyed) -> None:
+        keys = offered.keys
         accepted = np.flatnonzero(keys < self._log2_threshold)
         while len(accepted):
             free = len(self._keys) - self._size
@@ -164,7 +193,8 @@ class Reservoir:
                 continue
             taken, accepted = accepted[:free], accepted[free:]
             new = slice(self._size, self._size + len(taken))
-            np.take(offered.rows, taken, axis=0, out=self._rows[new], mode="clip")
+            which = offered.which[taken]
+            np.take(offered.rows, which, axis=0, out=self._rows[new], mode="clip")
             self._keys[new] = keys[taken]
             self._log2_weights[new] = offered.log2_weights[taken]
             self._log2_chances[new] = offered.log2_chances[taken]

@@ -161,9 +161,9 @@ class Stream:
         mean_cost = self.long_term_msd
         exact = sq_distances.astype(np.float64)  # a mean of tiny ones is 0 in float32
         cost_share = exact / mean_cost if mean_cost > 0 else np.ones_like(exact)
-        log2_weights = np.log2(data.weights) + self._half_lives()
-        log2_chances = log2_weights + np.log2(0.5 + 0.5 * cost_share)
-        self._reservoir.offer(Offer(data.rows, log2_weights, log2_chances, labels), self._rng)
+        chances = data.weights * (0.5 + 0.5 * cost_share)
+        offered = Offer(data.rows, data.weights, chances, labels, self._half_lives())
+        self._reservoir.offer(offered, self._rng)
 
     def _watch(self, batch_msd: float) -> None:
         known = self.short_term_msd if self.n_taken else batch_msd
