@@ -174,3 +174,18 @@ def test_close_centers_are_told_apart_beside_a_far_one():
         clustering = kernels.lloyd(WeightedRows(rows, np.ones(4)), rows, 10, 0.0, 2.0**-19)
         assert clustering.centers.tolist() == rows.tolist()
         assert clustering.inertia == 0
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize("n", [0, 1, 3, 16, 63, 64, 65, 200])
+def test_the_largest_absolute_value(n):
+    rows = np.random.default_rng(n).normal(size=(n, 1)).astype(np.float32)
+    assert native.peak(rows) == np.abs(rows).max(initial=0) == reference.peak(rows)
+    for place in {0, n // 2, n - 1} if n else ():
+        for value in (-7.0, 2.0**120, -np.inf, np.inf):
+            spoiled = rows.copy()
+            spoiled[place] = value
+            assert native.peak(spoiled) == abs(value) == reference.peak(spoiled)
+        spoiled[place] = np.nan
+        assert np.isnan(native.peak(spoiled))
+        assert np.isnan(reference.peak(spoiled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.kernels.cpu import peak
 from onepass.errors import DataTypeError, UserError
 from onepass.finite import first_non_finite
 
@@ -50,7 +52,7 @@ def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
             f"X has {rows.shape[1]} features, but KMeans is expecting {n_features} features as "
             "input"
         )
-    bad = first_non_finite(rows)
+    bad = None if math.isfinite(peak(rows)) else first_non_finite(rows)
     if bad:
         raise UserError(
             f"X[{bad[0]}, {bad[1]}] is NaN or infinite as float32; every value must be finite"

@@ -17,8 +17,9 @@ from onepass.cluster.kernels.cpu import (
     NearestInDouble,
     nearest_centers,
     nearest_centers_in_double,
+    peak,
 )
-from onepass.cluster.scale import in_range, peak
+from onepass.cluster.scale import in_range
 from onepass.errors import UserError
 
 _BLOCK_VALUES = 2**22

@@ -12,11 +12,6 @@ _LARGEST = 2.0**40
 _SMALLEST = 2.0**-40
 
 
-def peak(rows: Rows) -> float:
-    """Return the largest absolute value, 0 for no rows."""
-    return max(float(rows.max(initial=0)), -float(rows.min(initial=0)))
-
-
 def in_range(largest: float) -> bool:
     """Whether squared distances of rows with this peak can be held in float32."""
     return _SMALLEST <= largest <= _LARGEST or largest == 0

@@ -6,8 +6,9 @@ import math
 
 from onepass.cluster.arrays import Rows, WeightedRows
 from onepass.cluster.finish import Finished, FinishSettings, Msd
+from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
-from onepass.cluster.scale import Scale, peak, rescale
+from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
 
 

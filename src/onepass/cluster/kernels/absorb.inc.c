@@ -1,9 +1,34 @@
-/* What happens to a batch once it has been searched, for one width of vectors: native.c includes
+/* What happens to a batch before and after it is searched, for one width of vectors: native.c includes
    this once for each, after search.inc.c. */
 
 typedef double NAME(wide) __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
 #define WIDE NAME(wide)
 #define FLOATS NAME(floats)
+
+/* As whole numbers, floats without their sign are in order, those that are not finite last. */
+TARGET static float NAME(peak)(const float *values, int64_t n) {
+    NAME(ints) most[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        for (int part = 0; part < 4; part++) {
+            const NAME(ints) here =
+                *(const NAME(ints) *)(values + i + part * LANES) & INT32_MAX;
+            const NAME(ints) more = here > most[part];
+            most[part] = (more & here) | (~more & most[part]);
+        }
+    int32_t largest = 0;
+    for (int part = 0; part < 4; part++)
+        for (int lane = 0; lane < LANES; lane++)
+            if (most[part][lane] > largest) largest = most[part][lane];
+    for (; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, values + i, sizeof bits);
+        if ((bits & INT32_MAX) > largest) largest = bits & INT32_MAX;
+    }
+    float peak;
+    memcpy(&peak, &largest, sizeof peak);
+    return peak;
+}
 
 /* The squared distance of a center from the mean of what it holds. */
 TARGET static inline __attribute__((always_inline)) double NAME(off_mean)(

@@ -302,6 +302,18 @@ def partners_in_double(centers: Doubles, weights: Doubles, some: Indices) -> Ind
     return found
 
 
+def peak(rows: Rows) -> float:
+    """Return the largest absolute value: 0 for no rows, infinity or NaN where there is any.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features), float32
+        Any.
+    """
+    largest: float = kernels().peak(rows)
+    return largest
+
+
 def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
     """Choose rows to start from by greedy k-means++.
 

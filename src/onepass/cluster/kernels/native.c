@@ -215,6 +215,11 @@ int onepass_swap(const weighted *data, const swapping *s, int lanes) {
     return WITH_LANES(swap, data, s);
 }
 
+/* Returns the largest absolute value; infinite or NaN where any is. */
+float onepass_peak(const float *values, int64_t n, int lanes) {
+    return WITH_LANES(peak, values, n);
+}
+
 /* Adds rows to what centers hold, which move to the mean of that; keeps how far all they hold
    scatters about them. */
 int onepass_move(const weighted *data, const int32_t *labels, const float *sq_distances,

@@ -218,6 +218,12 @@ def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
     return found.astype(np.intp)
 
 
+def peak(rows: Rows) -> float:
+    """Return the largest absolute value, infinity or NaN where there is any."""
+    values = np.ascontiguousarray(rows, np.float32)
+    return float(_library().onepass_peak(values.ctypes.data, values.size, fastest_lanes()))
+
+
 def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
     """Choose rows to start from by greedy k-means++."""
     chosen = np.empty(n_clusters, np.int64)
@@ -306,6 +312,7 @@ def _library() -> Any:
         "lloyd": (lanes, data, ctypes.POINTER(_Iterating), lanes),
         "move": (lanes, data, array, array, ctypes.POINTER(_Holdings), lanes),
         "open": (number, data, array, array, ctypes.c_double, array, lanes),
+        "peak": (ctypes.c_float, array, number, lanes),
         "plus_plus": (number, data, number, number, array, array, lanes),
         "swap": (lanes, data, ctypes.POINTER(_Swapping), lanes),
         "loosen": (

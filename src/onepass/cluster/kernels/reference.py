@@ -28,6 +28,7 @@ __all__ = [
     "move",
     "open_far",
     "partners",
+    "peak",
     "plus_plus",
     "search",
     "sq_distances_to",
@@ -188,6 +189,11 @@ def partners(centers: npt.NDArray[np.floating], weights: Floats, some: Indices) 
         table[np.arange(len(part)), part] = np.inf
         table.argmin(axis=1, out=found[start : start + _TABLE_ROWS])
     return found
+
+
+def peak(rows: Rows) -> float:
+    """Return the largest absolute value, infinity or NaN where there is any."""
+    return float(np.maximum(rows.max(initial=0), -rows.min(initial=0)))
 
 
 def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
