@@ -58,8 +58,8 @@ SHAPES: dict[str, tuple[Callable[[], np.ndarray], int]] = {
     "places-100": (lambda: heavy_tailed(HEAVY)[:, 2:4], 100),  # around sixty towns
     "middle-100": (Mixture(500_000, 100, 100).draw, 100),
     "wide-500": (WIDE.draw, 500),
-    "long-10": (lambda: heavy_tailed(8 * HEAVY), 10),
-    "long-100": (Mixture(3_000_000, 100, 100).draw, 100),
+    "long-10": (lambda: heavy_tailed(16 * HEAVY), 10),
+    "long-100": (Mixture(6_000_000, 100, 100).draw, 100),
     "quick-10": (lambda: heavy_tailed(100_000), 10),
     "quick-100": (Mixture(30_000, 100, 100).draw, 100),
 }

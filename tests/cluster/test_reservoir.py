@@ -1,5 +1,7 @@
 """What a reservoir promises: all rows while they fit, then a sample with the right weights."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,16 @@ def test_strata_follow_merged_centers():
     offer(reservoir, column(3), np.random.default_rng(0))
     reservoir.relabel(np.array([2, 0, 0], np.int32))
     assert reservoir.sample(0).strata.tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize("n", [60, 100, 110, 400])
+def test_a_copy_from_another_process_goes_on_as_the_original(n):
+    reservoir = Reservoir(100, 1)
+    offer(reservoir, column(n), np.random.default_rng(0))
+    sent = pickle.dumps(reservoir)
+    assert len(sent) < 100 * 32 + 1500
+    copy = pickle.loads(sent)  # noqa: S301 - written two lines above
+    for each in (reservoir, copy):
+        offer(each, column(500, n), np.random.default_rng(1))
+    for ours, theirs in zip(copy.sample(0), reservoir.sample(0), strict=True):
+        np.testing.assert_array_equal(np.sort(ours, axis=0), np.sort(theirs, axis=0))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
 
+_COLUMNS = "_rows", "_keys", "_log2_weights", "_log2_chances", "_strata"
 _LARGEST_LOG2 = 300  # beyond it, products of chances might leave the range of float64
 _SLACK = 4  # rows are dropped when a quarter more than wanted are there, many at once
 
@@ -90,7 +91,7 @@ class Reservoir:
 
     def __init__(self, capacity: int, n_features: int) -> None:
         self.capacity = capacity
-        room = capacity + max(1, capacity // _SLACK)
+        room = self._room
         self._rows = np.empty((room, n_features), np.float32)
         self._keys = np.empty(room, np.float64)
         self._log2_weights = np.empty(room, np.float64)
@@ -98,6 +99,19 @@ class Reservoir:
         self._strata = np.empty(room, np.int32)
         self._size = 0
         self._log2_threshold = np.inf
+
+    @property
+    def _room(self) -> int:
+        return self.capacity + max(1, self.capacity // _SLACK)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the room for more rows behind when it goes to another process."""
+        if self._size > self.capacity:
+            self._compact()
+        state = self.__dict__.copy()
+        for name in _COLUMNS:
+            state[name] = state[name][: self._size]
+        return state
 
     def __len__(self) -> int:
         return min(self._size, self.capacity)
@@ -186,6 +200,8 @@ class Reservoir:
         keys = offered.keys
         accepted = np.flatnonzero(keys < self._log2_threshold)
         while len(accepted):
+            if len(self._keys) < self._room:
+                self._restore_room()
             free = len(self._keys) - self._size
             if not free:
                 self._compact()
@@ -201,6 +217,14 @@ class Reservoir:
             self._strata[new] = offered.strata[taken]
             self._size = new.stop
 
+    def _restore_room(self) -> None:
+        """Make the room that was left behind in another process."""
+        for name in _COLUMNS:
+            held = getattr(self, name)
+            column = np.empty((self._room, *held.shape[1:]), held.dtype)
+            column[: self._size] = held
+            setattr(self, name, column)
+
     def _compact(self) -> None:
         """Drop all but the smallest keys; the smallest one dropped is the new threshold."""
         keys = self._keys[: self._size]
@@ -213,8 +237,7 @@ class Reservoir:
         size = int(kept.sum())
         holes = np.flatnonzero(~kept[:size])
         movers = size + np.flatnonzero(kept[size:])
-        for column in (
-            self._rows, self._keys, self._log2_weights, self._log2_chances, self._strata
-        ):  # fmt: skip
+        for name in _COLUMNS:
+            column = getattr(self, name)
             column[holes] = column[movers]
         self._size = size

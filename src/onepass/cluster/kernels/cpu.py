@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import native
+from onepass.cluster.kernels import native, reference
 from onepass.cluster.kernels.results import (
     Bounds,
     Clustering,
@@ -81,7 +81,7 @@ class TwoNearest(NamedTuple):
 @functools.cache
 def kernels() -> Any:
     """Return the module of kernels that is used here."""
-    return native if native.is_compiled() else _reference()
+    return native if native.is_compiled() else reference
 
 
 def describe() -> str:
@@ -298,7 +298,7 @@ def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
 
 def partners_in_double(centers: Doubles, weights: Doubles, some: Indices) -> Indices:
     """Find partners in float64, as `partners`: slower, and right where float32 is in doubt."""
-    found: Indices = _reference().partners(centers, weights, some)
+    found: Indices = reference.partners(centers, weights, some)
     return found
 
 
@@ -401,12 +401,6 @@ def transfer(
         Changed in place.
     """
     kernels().transfer(data, moved, former, labels, sums)
-
-
-def _reference() -> Any:
-    from onepass.cluster.kernels import reference  # SciPy takes a while to import
-
-    return reference
 
 
 def _origin(rows: Rows) -> Rows:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels.reference_swaps import swap
@@ -102,6 +101,8 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     A product with a sparse one-hot matrix, ten times and more faster than sorting the labels or
     ``np.add.at``.
     """
+    from scipy import sparse  # which takes a while to import
+
     sums = np.zeros((n_clusters, rows.shape[1]), np.float64)
     step = max(_SUM_ROWS, 4 * n_clusters)
     for start in range(0, len(rows), step):
@@ -170,7 +171,9 @@ def open_far(far: WeightedRows, left: Doubles, coins: Doubles, price: float) -> 
     return np.array(opened, np.intp)
 
 
-def partners(centers: npt.NDArray[np.floating], weights: Floats, some: Indices) -> Indices:
+def partners(
+    centers: npt.NDArray[np.floating], weights: npt.NDArray[np.floating], some: Indices
+) -> Indices:
     """Find for some centers the one that it costs least to unite each with.
 
     In the precision of the centers. Memory: 8 bytes for each pair of 512 centers with all.
