@@ -31,6 +31,13 @@ def test_quality(tmp_path):
 
 
 @pytest.mark.slow
+def test_core_set(tmp_path):
+    small = ("--reservoir-bytes", 1)
+    table = run("core_set", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path, *small)
+    assert "| tiny | 1.000 (1.000) |" in table
+
+
+@pytest.mark.slow
 def test_factor(tmp_path):
     table = run("factor", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path)
     assert "(auto): 1.000" in table
