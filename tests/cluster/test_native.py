@@ -189,3 +189,23 @@ def test_the_largest_absolute_value(n):
         spoiled[place] = np.nan
         assert np.isnan(native.peak(spoiled))
         assert np.isnan(reference.peak(spoiled))
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize("k", [1, 4, 16, 17, 100])
+@pytest.mark.parametrize("d", [1, 3, 30])
+def test_rows_searched_by_differences(k, d):
+    """Beside 1e6, products in float32 would not tell these centers apart."""
+    rng = np.random.default_rng([k, d])
+    rows, centers = (1e6 + rng.integers(0, 9, (m, d)).astype(np.float32) / 8 for m in (50, k))
+    rows, centers = rows.astype(np.float32), centers.astype(np.float32)
+    which = np.arange(1, 50, 3)
+    gaps = rows[:, None].astype(np.float64) - centers
+    apart = (gaps**2).sum(axis=2)
+    for kernels in (native, reference):
+        found = reference.search(rows, centers, rows[0])
+        found.labels[:] = -1
+        kernels.search_exactly(found, which, rows, centers)
+        assert found.labels[which].tolist() == apart[which].argmin(axis=1).tolist()
+        assert found.sq_distances[which].tolist() == apart[which].min(axis=1).tolist()
+        assert (found.labels[0::3] == -1).all()

@@ -112,7 +112,7 @@ def nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> Ne
     The closest center has the least ``|c|^2 - 2 x.c``: 2 * n_clusters * n_features operations a
     row. That form loses digits far from the origin, which is therefore moved to the rows. The
     distance returned is computed anew from the differences; rows whose distance lies below what
-    float32 can tell in that form are searched once more in float64.
+    float32 can tell in that form are searched once more by differences.
     """
     found = kernels().search(rows, centers, _origin(rows) if origin is None else origin)
     _search_doubtful_again(found, rows, centers)
@@ -415,10 +415,9 @@ def _doubt(n_features: int) -> float:
 
 
 def _search_doubtful_again(found: Found, rows: Rows, centers: Rows) -> None:
-    """Search in float64 where float32 is in doubt."""
+    """Search by differences where products are in doubt."""
     exact = found.sq_distances
     doubtful = np.flatnonzero(exact < _doubt(rows.shape[1]) * found.squares)
     doubtful = doubtful[exact[doubtful] > 0]
     if len(doubtful):
-        again = nearest_centers_in_double(rows[doubtful], centers)
-        found.labels[doubtful], exact[doubtful] = again.labels, again.sq_distances
+        kernels().search_exactly(found, doubtful, rows, centers)

@@ -1,18 +1,17 @@
 /* Lloyd's iterations on few rows, for one width of vectors: native.c includes this once for each,
    after search.inc.c. Every row is searched in every iteration; for many rows, bounds pay. */
 
-/* Looks at the rows that the scores cannot be trusted for once more, by differences. */
-TARGET static void NAME(search_doubtful)(const problem *p, const result *found, double doubt) {
-    const int64_t d = p->n_features;
+/* Searches the rows that the scores cannot be trusted for once more, by differences. */
+TARGET static int NAME(search_doubtful)(const problem *p, const result *found, double doubt,
+                                        int64_t *doubtful) {
+    int64_t n_doubtful = 0;
     for (int64_t i = 0; i < p->n_rows; i++) {
-        float least = found->sq_distances[i];
-        if (!(least > 0) || least >= doubt * found->squares[i]) continue;
-        for (int64_t c = 0; c < p->n_centers; c++) {
-            const float here = NAME(sum_of_squares)(p->rows + i * d, p->centers + c * d, d);
-            if (here < least) found->chosen[i] = (int32_t)c, least = here;
-        }
-        found->sq_distances[i] = least;
+        const float least = found->sq_distances[i];
+        if (least > 0 && least < doubt * found->squares[i]) doubtful[n_doubtful++] = i;
     }
+    return n_doubtful ? NAME(search_exactly)(p, doubtful, n_doubtful, found->chosen,
+                                             found->sq_distances)
+                      : 0;
 }
 
 /* Puts the row that contributes most to the inertia, and no other row again, in the place of an
@@ -32,15 +31,17 @@ TARGET static int NAME(lloyd)(const weighted *data, const iterating *how) {
     const problem p = {data->rows, how->centers, how->origin, n, k, d};
     const result found = {malloc(n * sizeof(int32_t)), malloc(n * sizeof(float)),
                           malloc(n * sizeof(float)), 0};
+    int64_t *doubtful = malloc(n * sizeof *doubtful);
     double *sums = malloc(k * d * sizeof *sums), *weights = malloc(k * sizeof *weights);
-    int enough = found.chosen && found.sq_distances && found.squares && sums && weights;
+    int enough = found.chosen && found.sq_distances && found.squares && sums && weights &&
+                 doubtful;
     double before = 0;
     for (int64_t left = how->max_iter; enough; left--) {
-        if (NAME(search)(&p, &found)) {
+        if (NAME(search)(&p, &found) ||
+            NAME(search_doubtful)(&p, &found, how->doubt, doubtful)) {
             enough = 0;
             break;
         }
-        NAME(search_doubtful)(&p, &found, how->doubt);
         double inertia = 0;
         for (int64_t i = 0; i < n; i++) inertia += data->weights[i] * found.sq_distances[i];
         *how->inertia = inertia;
@@ -58,5 +59,6 @@ TARGET static int NAME(lloyd)(const weighted *data, const iterating *how) {
                 NAME(fill)(data, found.sq_distances, how->centers + c * d);
     }
     free(found.chosen), free(found.sq_distances), free(found.squares), free(sums), free(weights);
+    free(doubtful);
     return enough ? 0 : -1;
 }

@@ -177,6 +177,13 @@ int onepass_search(const problem *p, const result *out, int lanes) {
     return WITH_LANES(search, p, out);
 }
 
+/* Finds the center closest to some of the rows by differences: slower, and right at any distance
+   from the origin. */
+int onepass_search_exactly(const problem *p, const int64_t *which, int64_t n_which,
+                           int32_t *chosen, float *sq_distances, int lanes) {
+    return WITH_LANES(search_exactly, p, which, n_which, chosen, sq_distances);
+}
+
 /* Finds for some centers the one that it costs least to unite each with: a b / (a + b) s for
    weights a and b at squared distance s. The rows are centers, those that `some` names. */
 int onepass_partners(const problem *p, const float *weights, const int32_t *some, int32_t *partner,

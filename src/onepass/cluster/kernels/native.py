@@ -146,6 +146,21 @@ def search(
     return found
 
 
+def search_exactly(found: Found, which: Indices, rows: Rows, centers: Rows) -> None:
+    """Search some rows once more, by differences."""
+    chosen = np.ascontiguousarray(which, np.int64)
+    failed = _library().onepass_search_exactly(
+        _problem(rows, centers, centers[0]),
+        chosen.ctypes.data,
+        len(chosen),
+        found.labels.ctypes.data,
+        found.sq_distances.ctypes.data,
+        fastest_lanes(),
+    )
+    if failed:
+        raise MemoryError(f"no room to search among {len(centers)} centers")
+
+
 def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
     """Return the squared distance of each row to the center chosen for it."""
     sq_distances = np.empty(len(rows), np.float32)
@@ -306,6 +321,7 @@ def _library() -> Any:
     problem, data = ctypes.POINTER(_Problem), ctypes.POINTER(_Weighted)
     signatures: dict[str, tuple[Any, ...]] = {
         "search": (lanes, problem, ctypes.POINTER(_Result), lanes),
+        "search_exactly": (lanes, problem, array, number, array, array, lanes),
         "measure": (None, problem, array, array, lanes),
         "partners": (lanes, problem, array, array, array, lanes),
         "accumulate": (None, data, array, array, array),

@@ -30,6 +30,7 @@ __all__ = [
     "peak",
     "plus_plus",
     "search",
+    "search_exactly",
     "sq_distances_to",
     "swap",
     "transfer",
@@ -85,6 +86,17 @@ def search(rows: Rows, centers: Rows, origin: Rows, *, second: bool = False) -> 
     squares += factor[-1].take(chosen)
     exact = sq_distances_to(rows, centers, chosen)
     return Found(chosen.astype(np.int32), exact, squares, ahead)
+
+
+def search_exactly(found: Found, which: Indices, rows: Rows, centers: Rows) -> None:
+    """Search some rows once more, by differences."""
+    step = max(1, _TILE_VALUES // centers.size)
+    for start in range(0, len(which), step):
+        part = which[start : start + step]
+        gaps = rows[part, None] - centers
+        apart = np.einsum("ijk,ijk->ij", gaps, gaps)
+        found.labels[part] = chosen = apart.argmin(axis=1)
+        found.sq_distances[part] = apart[np.arange(len(part)), chosen]
 
 
 def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
