@@ -150,11 +150,16 @@ def parameters_of(k: int) -> Parameters:
     return KMeans(k, init="random")._checked()
 
 
-def stated(n_features: int, k: int) -> float:
-    """Return the bytes that the notes of `onepass.KMeans` state."""
+def stated(n_features: int, k: int, n_workers: int) -> float:
+    """Return the bytes that README states: those of `onepass.KMeans`, and more to merge workers."""
     d, known = n_features, parameters_of(k)
     m, b = known.n_sampled(d), max(known.batch_size, 3 * known.n_centers)
-    return 12 * m * (d + 8) + 80 * known.n_centers * d + 24 * b * d + 5 * MIB
+    return (
+        m * (10 * d + 80)
+        + 40 * known.n_centers * d
+        + 6 * b * d
+        + (18 if n_workers > 1 else 2) * MIB
+    )
 
 
 def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]:
@@ -172,7 +177,7 @@ def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]
         "rows": n,
         "peak": job.peak - least.peak,
         "all": job.all_processes - least.all_processes,
-        "stated": stated(d, k),
+        "stated": stated(d, k, n_workers),
     }
 
 

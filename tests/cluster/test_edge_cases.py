@@ -221,10 +221,10 @@ def test_what_is_not_finite_is_refused_with_its_row(value):
         KMeans(2).fit(X)
 
 
-@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, 1e308])
+@pytest.mark.parametrize("weight", [-1, np.nan, np.inf, 1e308, 5e-324])
 def test_weights_that_cannot_be_summed_are_refused(weight):
     with pytest.raises(
-        UserError, match=r"^sample_weight\[3\] is .*; weights are numbers from 0 to"
+        UserError, match=r"^sample_weight\[3\] is .*; weights are 0 or numbers from"
     ):
         KMeans(2).fit(blobs(10), sample_weight=[1, 1, 1, weight, *[1] * 6])
 

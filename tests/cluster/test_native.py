@@ -1,8 +1,11 @@
 """What is written in C does what its short form in NumPy does."""
 
+import pickle
+
 import numpy as np
 import pytest
 
+from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.kernels import cpu, native, reference
 from onepass.cluster.kernels.results import Bounds, Holdings, Shifts
@@ -209,3 +212,67 @@ def test_rows_searched_by_differences(k, d):
         assert found.labels[which].tolist() == apart[which].argmin(axis=1).tolist()
         assert found.sq_distances[which].tolist() == apart[which].min(axis=1).tolist()
         assert (found.labels[0::3] == -1).all()
+
+
+def test_an_estimator_in_memory_that_cannot_be_written_goes_on():
+    rows = np.repeat(np.eye(8, 30, dtype=np.float32), 2500, axis=0)
+    kmeans = KMeans(4, batch_size=5000).partial_fit(rows)
+    buffers = []
+    sent = pickle.dumps(kmeans, protocol=5, buffer_callback=buffers.append)
+    fixed = [memoryview(bytes(buffer.raw())) for buffer in buffers]
+    copy = pickle.loads(sent, buffers=fixed)  # noqa: S301 - written above
+    assert not copy._stream._stream.summary.centers.flags.writeable
+    assert copy.partial_fit(rows).finalize().msd_ == kmeans.partial_fit(rows).finalize().msd_
+
+
+def test_what_would_be_written_in_the_wrong_place_is_refused():
+    data, centers = weighted(20, 3), weighted(4, 3, seed=1).rows
+    labels, sq_distances = cpu.nearest_centers(data.rows, centers)
+    held = Holdings(centers, centers.astype(np.float64), np.ones(4), np.ones(4))
+    with pytest.raises(ValueError, match="out of range"):
+        native.move(data, labels + np.int32(4), sq_distances, held)
+    with pytest.raises(ValueError, match="each row"):
+        native.move(data, labels[1:], sq_distances, held)
+    with pytest.raises(ValueError, match="several lengths"):
+        native.move(data, labels, sq_distances, held._replace(weights=np.ones(3)))
+    frozen = np.ones(4)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="in place"):
+        native.move(data, labels, sq_distances, held._replace(scatter=frozen))
+    with pytest.raises(ValueError, match="in place"):
+        native.open_far(data, np.ones(40)[::2], np.ones(20), 1.0)
+    for n_candidates in (0, 65):
+        with pytest.raises(ValueError, match="candidates"):
+            native.plus_plus(data, 3, n_candidates, np.ones(300))
+        with pytest.raises(ValueError, match="candidates"):
+            native.swap(data, centers, np.ones((3, n_candidates)), 0.0)
+    with pytest.raises(ValueError, match="too few"):
+        native.plus_plus(data, 3, 4, np.ones(8))
+    with pytest.raises(ValueError, match="no centers"):
+        native.search(data.rows, centers[:0], centers[0])
+    with pytest.raises(ValueError, match="widths"):
+        native.search(data.rows[:, :2], centers, centers[0])
+    with pytest.raises(ValueError, match="no rows"):
+        native.lloyd(WeightedRows(data.rows[:0], data.weights[:0]), centers, 3, 0.0, 0.0)
+
+
+@pytest.mark.usefixtures("lanes")
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_values_that_no_center_is_near_do_no_harm(value):
+    """The callers refuse them; here it is only told that nothing is written out of range."""
+    data, centers = weighted(50, 3), weighted(9, 3, seed=1).rows.copy()
+    data.rows[7] = value
+    assert native.swap(data, centers, np.full((5, 5), 0.5), 0.0).shape == centers.shape
+    found = native.search(data.rows, centers, centers[0], second=True)
+    assert set(found.labels) <= set(range(9))
+    centers[2] = value
+    partners = native.partners(centers, np.ones(9, np.float32), np.arange(9))
+    assert set(partners) <= set(range(9))
+
+
+def test_rows_that_are_not_aligned_are_taken():
+    rows = weighted(40, 3).rows
+    unaligned = np.empty(rows.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(rows.shape)
+    unaligned[:] = rows
+    assert not unaligned.flags.aligned
+    assert KMeans(3).fit(unaligned).msd_ == KMeans(3).fit(rows).msd_

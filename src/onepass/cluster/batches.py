@@ -18,7 +18,7 @@ Batch: TypeAlias = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike | None]
 """Rows, or a tuple of rows and their weights."""
 
 
-_HEAVIEST = 1e100
+_LIGHTEST, _HEAVIEST = 1e-100, 1e100
 """Sums of weights, and of squares times weights, must stay in the range of float64."""
 
 
@@ -61,17 +61,17 @@ def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
 
 
 def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Doubles:
-    """Return one weight for each sample, 1 by default; all from 0 to 1e100."""
+    """Return one weight for each sample, 1 by default; all 0, or from 1e-100 to 1e100."""
     if sample_weight is None:
         return np.ones(n_samples)
     weights = np.asarray(sample_weight, np.float64)
     if weights.shape != (n_samples,):
         raise UserError(f"sample_weight must have shape ({n_samples},), got {weights.shape}")
-    bad = np.flatnonzero(~((weights >= 0) & (weights <= _HEAVIEST)))
+    bad = np.flatnonzero(~((weights >= _LIGHTEST) & (weights <= _HEAVIEST) | (weights == 0)))
     if len(bad):
         raise UserError(
-            f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights are numbers from 0 to "
-            f"{_HEAVIEST:g}"
+            f"sample_weight[{bad[0]}] is {weights[bad[0]]}; weights are 0 or numbers from "
+            f"{_LIGHTEST:g} to {_HEAVIEST:g}"
         )
     return weights
 
@@ -119,7 +119,8 @@ def _dense(X: npt.ArrayLike) -> Rows:
         raise UserError(f"Complex data not supported: X is of dtype {given.dtype}, not real")
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.ascontiguousarray(given, np.float32)
+            rows = np.ascontiguousarray(given, np.float32)
+            return rows if rows.flags.aligned else rows.copy()
     except (TypeError, ValueError) as error:
         kind = DataTypeError if isinstance(error, TypeError) else UserError
         raise kind(f"X must be a dense matrix of numbers: {error}") from error

@@ -96,8 +96,8 @@ class KMeans(Estimator):
     Notes
     -----
     Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features,
-    m rows in the sample and b = max(batch_size, 3 K): at most about ``12 m (d + 8) + 80 K d +
-    24 b d + 5 MiB``. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
+    m rows in the sample and b = max(batch_size, 3 K): at most about ``m (10 d + 80) + 40 K d +
+    6 b d + 2 MiB``. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
 
     Examples
     --------

@@ -212,6 +212,9 @@ class Summary:
 
     def _move(self, data: WeightedRows, nearest: Nearest) -> None:
         """Add rows to their centers, which move to the mean of all they hold."""
+        if not self.centers.flags.writeable:  # as unpickled from memory that only can be read
+            self.centers, self._sums = self.centers.copy(), self._sums.copy()
+            self.weights, self.scatter = self.weights.copy(), self.scatter.copy()
         holdings = Holdings(self.centers, self._sums, self.weights, self.scatter)
         cpu.move(data, nearest.labels, nearest.sq_distances, holdings)
         self.service_cost += float(nearest.sq_distances @ data.weights)

@@ -1,7 +1,8 @@
-"""Search and accumulation in C: the functions of `native.c`.
+"""The functions of `native.c`.
 
-Everything here expects clean input: labels in range, above all. Arrays that are not contiguous or
-of another type are copied.
+Everything here expects clean input: labels in range, above all, and at least one center. Arrays
+that are read are copied where they are not contiguous or of another type; those that are changed in
+place must be both.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from onepass.cluster.kernels.results import (
     Shifts,
     Sums,
 )
+
+_MOST_CANDIDATES = 64  # as in native.c
 
 
 class _Problem(ctypes.Structure):
@@ -148,13 +151,13 @@ def search(
 
 def search_exactly(found: Found, which: Indices, rows: Rows, centers: Rows) -> None:
     """Search some rows once more, by differences."""
-    chosen = np.ascontiguousarray(which, np.int64)
+    chosen = _read(which, np.int64)
     failed = _library().onepass_search_exactly(
         _problem(rows, centers, centers[0]),
         chosen.ctypes.data,
         len(chosen),
-        found.labels.ctypes.data,
-        found.sq_distances.ctypes.data,
+        _changed(found.labels, np.int32),
+        _changed(found.sq_distances, np.float32),
         fastest_lanes(),
     )
     if failed:
@@ -164,7 +167,7 @@ def search_exactly(found: Found, which: Indices, rows: Rows, centers: Rows) -> N
 def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
     """Return the squared distance of each row to the center chosen for it."""
     sq_distances = np.empty(len(rows), np.float32)
-    labels = np.ascontiguousarray(chosen, np.int32)
+    labels = _read(chosen, np.int32)
     pointers = labels.ctypes.data, sq_distances.ctypes.data
     _library().onepass_measure(_problem(rows, centers, centers[0]), *pointers, fastest_lanes())
     return sq_distances
@@ -173,7 +176,7 @@ def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) 
 def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | None = None) -> Sums:
     """Sum the rows of each cluster in float64, in their order."""
     sums = Sums(np.zeros((n_clusters, rows.shape[1])), np.zeros(n_clusters))
-    chosen = np.ascontiguousarray(labels, np.int32)
+    chosen = _read(labels, np.int32)
     to = (array.ctypes.data for array in sums)
     _library().onepass_accumulate(_weighted(rows, weights), chosen.ctypes.data, *to)
     return sums
@@ -181,6 +184,7 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
 
 def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float, doubt: float) -> Clustering:
     """Move centers to the means of their rows until that gains little."""
+    _check(len(data.rows) > 0, "there are no rows")
     moved, inertia = centers.astype(np.float32, order="C"), np.zeros(1)
     origin = data.rows.mean(axis=0, dtype=np.float32)
     iterating = _Iterating(
@@ -199,8 +203,18 @@ def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float, doubt: f
 
 def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:
     """Add rows to the centers that absorb them, which move to the mean of all they hold."""
-    held = _Holdings(*(array.ctypes.data for array in holdings), len(holdings.weights))
-    pointers = labels.ctypes.data, sq_distances.ctypes.data
+    n_centers = len(holdings.weights)
+    chosen, apart = _read(labels, np.int32), _read(sq_distances, np.float32)
+    # Threads that share an estimator may have changed what the labels refer to.
+    _check(all(len(array) == n_centers for array in holdings), "holdings of several lengths")
+    _check(len(chosen) == len(apart) == len(data.rows), "a label and a distance for each row")
+    _check(not len(chosen) or 0 <= chosen.min() <= chosen.max() < n_centers, "labels out of range")
+    held = _Holdings(
+        _changed(holdings.centers, np.float32),
+        *(_changed(array, np.float64) for array in holdings[1:]),
+        n_centers,
+    )
+    pointers = chosen.ctypes.data, apart.ctypes.data
     if _library().onepass_move(_weighted(*data), *pointers, held, fastest_lanes()):
         raise MemoryError(f"no room to move {len(holdings.weights)} centers")
 
@@ -208,10 +222,10 @@ def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Hol
 def open_far(far: WeightedRows, left: Doubles, coins: Doubles, price: float) -> Indices:
     """Open rows, one after the other, where what is left of their distance pays for it."""
     opened = np.empty(len(left), np.int64)
-    tosses = np.ascontiguousarray(coins, np.float64)
+    tosses = _read(coins, np.float64)
     n_opened = _library().onepass_open(
         _weighted(*far),
-        left.ctypes.data,
+        _changed(left, np.float64),
         tosses.ctypes.data,
         price,
         opened.ctypes.data,
@@ -222,8 +236,8 @@ def open_far(far: WeightedRows, left: Doubles, coins: Doubles, price: float) -> 
 
 def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
     """Find for some centers the one that it costs least to unite each with."""
-    masses = np.ascontiguousarray(weights, np.float32)
-    named = np.ascontiguousarray(some, np.int32)
+    masses = _read(weights, np.float32)
+    named = _read(some, np.int32)
     found = np.empty(len(some), np.int32)
     problem = _problem(centers, centers, np.zeros(centers.shape[1], np.float32))
     problem.n_rows = len(some)
@@ -235,18 +249,21 @@ def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
 
 def peak(rows: Rows) -> float:
     """Return the largest absolute value, infinity or NaN where there is any."""
-    values = np.ascontiguousarray(rows, np.float32)
+    values = _read(rows, np.float32)
     return float(_library().onepass_peak(values.ctypes.data, values.size, fastest_lanes()))
 
 
 def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
     """Choose rows to start from by greedy k-means++."""
+    _check_candidates(n_candidates)
+    numbers = _read(uniforms, np.float64)
+    _check(numbers.size > (n_clusters - 1) * n_candidates, "too few numbers to draw by")
     chosen = np.empty(n_clusters, np.int64)
     n_chosen = _library().onepass_plus_plus(
         _weighted(*data),
         n_clusters,
         n_candidates,
-        uniforms.ctypes.data,
+        numbers.ctypes.data,
         chosen.ctypes.data,
         fastest_lanes(),
     )
@@ -257,9 +274,10 @@ def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: 
 
 def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float) -> Rows:
     """Put rows in the place of centers where that lowers the inertia."""
-    swapped = centers.astype(np.float32, order="C")
+    _check_candidates(uniforms.shape[1])
+    swapped, numbers = centers.astype(np.float32, order="C"), _read(uniforms, np.float64)
     swapping = _Swapping(
-        swapped.ctypes.data, len(swapped), *uniforms.shape, uniforms.ctypes.data, least_gain
+        swapped.ctypes.data, len(swapped), *numbers.shape, numbers.ctypes.data, least_gain
     )
     if _library().onepass_swap(_weighted(*data), swapping, fastest_lanes()):
         raise MemoryError(f"no room to swap centers for {len(data.rows)} rows")
@@ -268,11 +286,16 @@ def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float
 
 def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
     """Move the bounds of rows as far as their centers have moved."""
+    moves = [_read(array, np.float32) for array in shifts[:-1]]
     crossed = Crossed(np.empty(len(rows), np.int64), np.empty(len(rows), np.float32))
     n_crossed = _library().onepass_loosen(
         _problem(rows, centers, centers[0]),
-        _Bounds(*(array.ctypes.data for array in bounds)),
-        _Shifts(*(array.ctypes.data for array in shifts[:-1]), shifts.share),
+        _Bounds(
+            _changed(bounds.labels, np.int32),
+            _changed(bounds.upper, np.float32),
+            _changed(bounds.lower, np.float32),
+        ),
+        _Shifts(*(array.ctypes.data for array in moves), shifts.share),
         *(array.ctypes.data for array in crossed),
         fastest_lanes(),
     )
@@ -283,13 +306,38 @@ def transfer(
     data: WeightedRows, moved: Indices, former: Labels, labels: Labels, sums: Doubles
 ) -> None:
     """Move rows from the sums of their former clusters to those of their new ones."""
-    which = np.ascontiguousarray(moved, np.int64)
-    pointers = (array.ctypes.data for array in (former, labels, sums))
-    _library().onepass_transfer(_weighted(*data), which.ctypes.data, len(which), *pointers)
+    which = _read(moved, np.int64)
+    before, after = _read(former, np.int32), _read(labels, np.int32)
+    pointers = which.ctypes.data, len(which), before.ctypes.data, after.ctypes.data
+    _library().onepass_transfer(_weighted(*data), *pointers, _changed(sums, np.float64))
+
+
+def _read(array: npt.ArrayLike, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """Return an array whose address may be given away to be read: itself if possible."""
+    there = np.ascontiguousarray(array, dtype)
+    return there if there.flags.aligned else there.copy()
+
+
+def _changed(array: npt.NDArray[Any], dtype: type[np.generic]) -> int:
+    """Return the address of an array that is changed in place."""
+    _check(array.flags.carray and array.dtype == dtype, "an array that cannot be changed in place")
+    return int(array.ctypes.data)
+
+
+def _check(good: bool, problem: str) -> None:
+    """Refuse what would make C write where it must not."""
+    if not good:
+        raise ValueError(problem)
+
+
+def _check_candidates(n: int) -> None:
+    _check(0 < n <= _MOST_CANDIDATES, f"{n} candidates; from 1 to {_MOST_CANDIDATES} are possible")
 
 
 def _problem(rows: Rows, centers: Rows, origin: Rows) -> _Problem:
-    arrays = [np.ascontiguousarray(array, np.float32) for array in (rows, centers, origin)]
+    _check(len(centers) > 0, "there are no centers")
+    _check(rows.shape[1] == centers.shape[1] == len(origin), "rows and centers of several widths")
+    arrays = [_read(array, np.float32) for array in (rows, centers, origin)]
     problem = _Problem(*(array.ctypes.data for array in arrays), len(rows), *centers.shape)
     problem.arrays = arrays  # which must live as long as their addresses
     return problem
@@ -297,8 +345,8 @@ def _problem(rows: Rows, centers: Rows, origin: Rows) -> _Problem:
 
 def _weighted(rows: Rows, weights: Doubles | None) -> _Weighted:
     arrays = (
-        np.ascontiguousarray(rows, np.float32),
-        None if weights is None else np.ascontiguousarray(weights, np.float64),
+        _read(rows, np.float32),
+        None if weights is None else _read(weights, np.float64),
     )
     data = _Weighted(*(a if a is None else a.ctypes.data for a in arrays), *rows.shape)
     data.arrays = arrays

@@ -53,7 +53,7 @@ TARGET static inline __attribute__((always_inline)) void NAME(look)(
             if (prices) {
                 const FLOATS other = *(const FLOATS *)(prices->others + first + h * LANES);
                 const FLOATS apart = here + prices->squares[r];
-                here = (FLOATS)SELECT(apart > 0, apart, (FLOATS){0});
+                here = (FLOATS)SELECT(apart <= 0, (FLOATS){0}, apart); /* NaN is never less */
                 here *= prices->weights[r] * (other / (prices->weights[r] + other));
                 here = (FLOATS)SELECT(index == prices->self[r], (FLOATS){0} + INFINITY, here);
             }

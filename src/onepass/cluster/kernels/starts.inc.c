@@ -262,7 +262,8 @@ TARGET static int NAME(swap)(const weighted *data, const swapping *s) {
                 const float next = two.sq_second[row];
                 const float with = to_row < closest ? to_row : closest;
                 const float without = to_row < next ? to_row : next;
-                missed[two.closest[row]] += data->weights[row] * ((double)without - with);
+                if (two.closest[row] >= 0) /* else its distances are not finite */
+                    missed[two.closest[row]] += data->weights[row] * ((double)without - with);
             }
             int64_t center = 0;
             for (int64_t other = 1; other < s->n_clusters; other++)
