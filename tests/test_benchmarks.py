@@ -31,6 +31,11 @@ def test_quality(tmp_path):
 
 
 @pytest.mark.slow
+def test_draws():
+    assert "| median |" in run("draws", "--draws", 1, "--rows", 5000, "--starts", 2)
+
+
+@pytest.mark.slow
 def test_core_set(tmp_path):
     small = ("--reservoir-bytes", 1)
     table = run("core_set", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path, *small)

@@ -268,9 +268,9 @@ class Mixture(NamedTuple):
         return rows[np.argsort(labels, kind="stable")] if self.order == "sorted" else rows
 
 
-def heavy_tailed(n: int) -> np.ndarray:
+def heavy_tailed(n: int, seed: int = 12) -> np.ndarray:
     """Draw what news events look like: tone, articles, two places, twenty event codes."""
-    rng = np.random.default_rng(12)
+    rng = np.random.default_rng(seed)
     rank = 1 / np.arange(1, 61)
     places = np.column_stack([rng.uniform(-60, 70, 60), rng.uniform(-180, 180, 60)])
     first, second = (rng.choice(60, n, p=rank / rank.sum()) for _ in range(2))

@@ -5,9 +5,8 @@ work is done by `native`, in C, where that has been compiled, and else by `refer
 Measured on one core, with 500 centers, in microseconds a row::
 
     features                             2      10      26     100     400
-    native                            0.07    0.14    0.29    0.99    3.77
-    reference                         0.16    0.24    0.39    1.11    4.05
-    faiss, IndexFlat's search         0.08    0.18    0.40    1.27    4.45
+    native                            0.07    0.13    0.26    0.83    3.26
+    reference                         0.19    0.27    0.41    1.06    4.53
 """
 
 from __future__ import annotations
