@@ -34,6 +34,8 @@ def problem(seed, spread):
         rows = np.round(rows)
     if spread == "far":
         rows += 10.0 ** rng.integers(1, 4)
+    if spread == "apart":  # most centers are far from most rows, and some go a long way
+        rows[:, 0] += 10.0 * rng.integers(0, 5, n)
     rows = rows.astype(np.float32)
     start = rows[rng.choice(n, k, replace=False)]
     if rng.random() < 0.5:
@@ -41,7 +43,7 @@ def problem(seed, spread):
     return WeightedRows(rows, 10.0 ** rng.uniform(-2, 2, n)), start
 
 
-@given(seed=st.integers(0, 2**32), spread=st.sampled_from(["even", "few", "far"]))
+@given(seed=st.integers(0, 2**32), spread=st.sampled_from(["even", "few", "far", "apart"]))
 @settings(deadline=None, max_examples=200)
 def test_no_iteration_raises_the_inertia_or_leaves_a_row_with_a_farther_center(seed, spread):
     data, start = problem(seed, spread)
@@ -61,7 +63,7 @@ def test_no_iteration_raises_the_inertia_or_leaves_a_row_with_a_farther_center(s
         before = now
 
 
-@given(seed=st.integers(0, 2**32), spread=st.sampled_from(["even", "far"]))
+@given(seed=st.integers(0, 2**32), spread=st.sampled_from(["even", "far", "apart"]))
 @settings(deadline=None, max_examples=100)
 def test_a_step_is_that_of_searching_every_row(seed, spread):
     data, start = problem(seed, spread)
@@ -160,3 +162,29 @@ def test_bounds_tell_centers_apart_at_any_scale():
     tiny = np.float32(2**-13)
     found = two_nearest_centers(rows * tiny, rows[:20] * tiny).others
     np.testing.assert_allclose(found / tiny, usual, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_between_far_centers_are_not_lost_to_them():
+    """A far center comes near, step by step: the bound of the far ones must tell in time."""
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(0, 0.1, (400, 1)), rng.uniform(0, 60, (400, 1))])
+    data = WeightedRows(rows.astype(np.float32), np.ones(800))
+    start = np.float32([[-0.05], [0.0], [0.05], [60]])
+    run = LloydRun(data, start)
+    for _ in range(30):
+        expected, _ = plain_step(data, run.centers)
+        run.go_on(1, 0)
+        # A row in the middle of two centers may go to either, in float32.
+        np.testing.assert_allclose(run.centers, expected, atol=5e-3)
+
+
+def test_a_run_that_cannot_reach_its_goal_is_given_up():
+    rng = np.random.default_rng(0)
+    data = WeightedRows(rng.normal(size=(9000, 3)).astype(np.float32), np.ones(9000))
+    start = data.rows[:12]
+    whole = lloyd(data, start, max_iter=300, tol=0)
+    reached = lloyd(data, start, max_iter=300, tol=0, goal=1.2 * whole.inertia)
+    given_up = lloyd(data, start, max_iter=300, tol=0, goal=0.5 * whole.inertia)
+    assert lloyd(data, start, max_iter=0, tol=0).inertia > 1.2 * whole.inertia
+    assert reached.inertia == whole.inertia
+    assert given_up.inertia > 1.001 * whole.inertia

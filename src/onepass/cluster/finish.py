@@ -119,7 +119,7 @@ def _refine(
     tol = settings.tol * _FINER
     heats = min(_HEATS, settings.max_iter)
     part = slice(None, None, _PART if len(data.rows) >= _PART * _LEAST_ROWS else 1)
-    few = WeightedRows(np.ascontiguousarray(data.rows[part]), data.weights[part])
+    few = WeightedRows(data.rows[part].copy(), data.weights[part].copy())
     run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
     reached = [run(few, start.centers, max_iter=heats).inertia for start in candidates]
     first, *others = np.argsort(reached, kind="stable")[: _n_finalists(data, settings)]

@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Indices, Rows, WeightedRows
+from onepass.cluster.arrays import Rows, WeightedRows
+from onepass.cluster.draws import draw
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import nearest_centers
 
@@ -70,7 +71,7 @@ def _kmeans_plusplus(
 
 def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Generator) -> Rows:
     rows, weights = data
-    chosen = _draw(weights, 1, rng)
+    chosen = draw(weights, rng.random(1))
     sq_distances = nearest_centers(rows, rows[chosen]).sq_distances
     while len(chosen) < n_clusters:
         potential = weights * sq_distances
@@ -85,13 +86,3 @@ def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Genera
         np.minimum(closer, sq_distances, out=sq_distances)
         chosen = np.concatenate([chosen, fresh])
     return rows[chosen]
-
-
-def _draw(shares: Doubles, n: int, rng: np.random.Generator) -> Indices:
-    """Draw indices with probability in proportion to their shares; none if all shares are 0."""
-    cumulative = np.cumsum(shares)
-    if not cumulative[-1] > 0:
-        return np.empty(0, np.intp)
-    drawn = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-    last = np.intp(len(shares) - 1)
-    return np.where(drawn > last, last, drawn)

@@ -2,7 +2,8 @@
 
 Everything here expects clean input: labels in range, above all, and at least one center. Arrays
 that are read are copied where they are not contiguous or of another type; those that are changed in
-place must be both.
+place must be both. What makes this module long is that structures and checks stand beside the calls
+that rely on them: what is given to C is all in one place.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.draws import draw
 from onepass.cluster.kernels.reference_swaps import swap
 from onepass.cluster.kernels.results import (
     Bounds,
@@ -217,12 +218,12 @@ def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: 
     rows = data.rows - data.rows.mean(axis=0)  # products lose digits far from the origin
     norms = np.einsum("ij,ij->i", rows, rows)
     chosen = np.empty(n_clusters, np.intp)
-    chosen[0] = _draw(weights, uniforms[:1])[0]
+    chosen[0] = draw(weights, uniforms[:1])[0]
     gap = rows - rows[chosen[0]]
     sq_distances = np.einsum("ij,ij->i", gap, gap)
     for i in range(1, n_clusters):
         numbers = uniforms[1 + (i - 1) * n_candidates :][:n_candidates]
-        candidates = _draw(weights * sq_distances, numbers)
+        candidates = draw(weights * sq_distances, numbers)
         if not len(candidates):
             return chosen[:i]
         closer = np.minimum(_sq_distances(rows, norms, candidates), sq_distances)
@@ -274,16 +275,6 @@ def _sq_distances(rows: Rows, norms: Floats, chosen: Indices) -> Floats:
     table += norms[chosen, None]
     np.maximum(table, 0, out=table)
     return table
-
-
-def _draw(shares: Doubles, uniforms: Doubles) -> Indices:
-    """Draw indices with probability in proportion to their shares; none if all shares are 0."""
-    cumulative = np.cumsum(shares)
-    if not cumulative[-1] > 0:
-        return np.empty(0, np.intp)
-    drawn = np.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
-    found: Indices = np.minimum(drawn, len(shares) - 1)
-    return found
 
 
 def _product_factor(centers: Rows, origin: Rows) -> Rows:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.draws import draw
 
 _TABLE_ROWS = 512
 
@@ -65,11 +66,8 @@ class _State:
 
     def draw(self, uniforms: Doubles) -> npt.NDArray[np.intp]:
         """Draw rows in proportion to what they add to the inertia; none if that is 0."""
-        cumulative = np.cumsum(self.weights * self.sq_distances[:, 0])
-        if not cumulative[-1] > 0:
-            return np.empty(0, np.intp)
-        drawn = np.searchsorted(cumulative, uniforms * cumulative[-1], side="right")
-        return np.unique(np.minimum(drawn, len(self.rows) - 1)).astype(np.intp)
+        drawn = draw(self.weights * self.sq_distances[:, 0], uniforms)
+        return np.unique(drawn).astype(np.intp)
 
     def best_swap(self, candidates: npt.NDArray[np.intp]) -> _Swap:
         """Find the row, and the center missed least when the row takes its place."""
