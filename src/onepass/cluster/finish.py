@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Flags, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Flags, Floats, Rows, WeightedRows
+from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, sq_distances_to
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
@@ -30,6 +31,7 @@ _PART, _LEAST_ROWS = 4, 10_000
 _QUICK = 10**9
 _FINER = 0.3
 _SWAPS = 100
+_MOST_PAIRED = 2304  # rows, of which all pairs take 20 MiB
 _ROWS_AT_ONCE = 8192
 
 
@@ -101,7 +103,8 @@ def finish(
         coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
     n_operations = 2 * coarse.rows.size * settings.n_clusters
     n_workers = worth_threads(settings.n_workers, n_operations)
-    trials = spread(n_workers, partial(_trial, coarse, settings), rngs[:-1])
+    apart = cpu.between(coarse.rows) if len(coarse.rows) <= _MOST_PAIRED else None
+    trials = spread(n_workers, partial(_trial, coarse, apart, settings), rngs[:-1])
     total = float(coarse.weights.sum())
     best_first = sorted(trials, key=lambda trial: trial.inertia)
     best = _refine(data, best_first[:_CANDIDATES], settings)
@@ -242,8 +245,10 @@ def _scaled_weights(of_strata: Doubles, sample: Sample, used: Flags) -> Doubles:
     return weights
 
 
-def _trial(data: WeightedRows, settings: FinishSettings, rng: np.random.Generator) -> Clustering:
-    start = choose_centers(data, settings.n_clusters, settings.seeding, rng)
+def _trial(
+    data: WeightedRows, apart: Floats | None, settings: FinishSettings, rng: np.random.Generator
+) -> Clustering:
+    start = choose_centers(data, settings.n_clusters, settings.seeding, rng, apart=apart)
     settled = lloyd(data, start, max_iter=settings.max_iter, tol=settings.tol)
-    swapped = swap_centers(data, settled.centers, _SWAPS, rng)
+    swapped = swap_centers(data, settled.centers, _SWAPS, rng, apart)
     return lloyd(data, swapped, max_iter=settings.max_iter, tol=settings.tol)

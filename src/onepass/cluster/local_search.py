@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onepass.cluster.arrays import Rows, WeightedRows
+from onepass.cluster.arrays import Floats, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
 
 MAX_TABLE_VALUES = 2**24
@@ -22,7 +22,13 @@ _CANDIDATES = 5
 _LEAST_GAIN = 1e-9
 
 
-def swap_centers(data: WeightedRows, centers: Rows, n_steps: int, rng: np.random.Generator) -> Rows:
+def swap_centers(
+    data: WeightedRows,
+    centers: Rows,
+    n_steps: int,
+    rng: np.random.Generator,
+    apart: Floats | None = None,
+) -> Rows:
     """Try to better centers by swaps.
 
     Parameters
@@ -34,6 +40,8 @@ def swap_centers(data: WeightedRows, centers: Rows, n_steps: int, rng: np.random
     n_steps : int
         Swaps tried, each the best of five rows drawn.
     rng : numpy.random.Generator
+    apart : ndarray, float32, optional
+        Squared distances between the rows, by `onepass.cluster.kernels.cpu.between`.
 
     Returns
     -------
@@ -42,10 +50,11 @@ def swap_centers(data: WeightedRows, centers: Rows, n_steps: int, rng: np.random
 
     Notes
     -----
-    Costs 3 * n_clusters * n_rows * n_features operations to begin with, 15 * n_rows * n_features a
-    step, and where it swaps 3 * n_features for each row that had the center as one of its two
-    closest, and each center. Memory: 4 bytes for each feature of a row, and some 60 a row.
+    Costs 3 * n_clusters * n_rows * n_features operations to begin with, 15 * n_rows a step, and
+    where it swaps a few for each center and each row that had the center as one of its two closest;
+    n_features times as many where `apart` is not given. Memory: 4 bytes for each feature of a row,
+    8 MiB, and some 60 bytes a row.
     """
     if len(centers) < 2 or len(data.rows) * len(centers) > MAX_TABLE_VALUES:
         return centers
-    return cpu.swap(data, centers, rng.random((n_steps, _CANDIDATES)), _LEAST_GAIN)
+    return cpu.swap(data, centers, rng.random((n_steps, _CANDIDATES)), _LEAST_GAIN, apart)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from onepass.cluster.arrays import Rows, WeightedRows
+from onepass.cluster.arrays import Floats, Rows, WeightedRows
 from onepass.cluster.draws import draw
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import nearest_centers
@@ -22,6 +22,7 @@ def choose_centers(
     rng: np.random.Generator,
     *,
     in_rounds: bool = False,
+    apart: Floats | None = None,
 ) -> Rows:
     """Choose rows to start clusters from.
 
@@ -36,6 +37,9 @@ def choose_centers(
     in_rounds : bool
         Draw many rows at once, each round half as many as are chosen already: for starts of
         hundreds of clusters, which one by one take long.
+    apart : ndarray, float32, optional
+        Squared distances between the rows, by `onepass.cluster.kernels.cpu.between`: k-means++ one
+        by one is faster with them.
 
     Returns
     -------
@@ -54,14 +58,15 @@ def choose_centers(
         return data.rows[rng.choice(len(data.rows), n_clusters, replace=False, p=share)]
     if in_rounds:
         return _kmeans_in_rounds(data, n_clusters, rng)
-    return _kmeans_plusplus(data, n_clusters, rng, 2 + int(math.log(n_clusters)))
+    return _kmeans_plusplus(data, n_clusters, rng, apart)
 
 
 def _kmeans_plusplus(
-    data: WeightedRows, n_clusters: int, rng: np.random.Generator, n_candidates: int
+    data: WeightedRows, n_clusters: int, rng: np.random.Generator, apart: Floats | None
 ) -> Rows:
+    n_candidates = 2 + int(math.log(n_clusters))
     uniforms = rng.random(1 + (n_clusters - 1) * n_candidates)
-    chosen = cpu.plus_plus(data, n_clusters, n_candidates, uniforms)
+    chosen = cpu.plus_plus(data, n_clusters, n_candidates, uniforms, apart)
     n_missing = n_clusters - len(chosen)
     if n_missing:  # every row lies on a chosen one: the rest is as good as any
         others = np.setdiff1d(np.arange(len(data.rows)), chosen)

@@ -43,6 +43,13 @@ typedef struct {
     int64_t n_rows, n_features;
 } weighted;
 
+/* Squared distances between all rows, a line for each, filled up to `stride` values, a multiple of
+   32; no values where it is not known. */
+typedef struct {
+    float *values;
+    int64_t stride;
+} table;
+
 /* What onepass_swap is to do: in each step it draws candidates by so many numbers from [0, 1). */
 typedef struct {
     float *centers;
@@ -105,6 +112,8 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 
 #define ROWS 6            /* 12 sums, of 16 registers */
 #define MAX_CANDIDATES 64 /* drawn at a time */
+#define CENTERS_AT_ONCE 16
+#define MAX_KEPT (2 * 1024 * 1024) /* squared distances between rows and centers */
 
 #define LANES 4
 #define NAME(f) f##_4
@@ -209,17 +218,23 @@ int onepass_lloyd(const weighted *data, const iterating *how, int lanes) {
     return WITH_LANES(lloyd, data, how);
 }
 
+/* Fills a table with the squared distances between all rows. */
+int onepass_between(const weighted *data, const table *apart, int lanes) {
+    return WITH_LANES(between, data, apart);
+}
+
 /* Chooses rows to start from by greedy k-means++, with a first number from [0, 1) and n_candidates
    for each further center. Returns how many: fewer when every row lies on one chosen; -1 when
    there is not enough memory. */
-int64_t onepass_plus_plus(const weighted *data, int64_t n_clusters, int64_t n_candidates,
-                          const double *uniforms, int64_t *chosen, int lanes) {
-    return WITH_LANES(plus_plus, data, n_clusters, n_candidates, uniforms, chosen);
+int64_t onepass_plus_plus(const weighted *data, const table *apart, int64_t n_clusters,
+                          int64_t n_candidates, const double *uniforms, int64_t *chosen,
+                          int lanes) {
+    return WITH_LANES(plus_plus, data, apart, n_clusters, n_candidates, uniforms, chosen);
 }
 
 /* Puts rows in the place of centers where that lowers the inertia. */
-int onepass_swap(const weighted *data, const swapping *s, int lanes) {
-    return WITH_LANES(swap, data, s);
+int onepass_swap(const weighted *data, const table *apart, const swapping *s, int lanes) {
+    return WITH_LANES(swap, data, apart, s);
 }
 
 /* Returns the largest absolute value; infinite or NaN where any is. */

@@ -29,6 +29,7 @@ from onepass.cluster.kernels.results import (
 )
 
 _MOST_CANDIDATES = 64  # as in native.c
+_TABLE_WIDTH = 32
 
 
 class _Problem(ctypes.Structure):
@@ -86,6 +87,10 @@ class _Iterating(ctypes.Structure):
         ("doubt", ctypes.c_double),
         ("inertia", ctypes.c_void_p),
     )
+
+
+class _Table(ctypes.Structure):
+    _fields_ = (("values", ctypes.c_void_p), ("stride", ctypes.c_int64))
 
 
 class _Swapping(ctypes.Structure):
@@ -254,7 +259,22 @@ def peak(rows: Rows) -> float:
     return float(_library().onepass_peak(values.ctypes.data, values.size, fastest_lanes()))
 
 
-def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
+def between(rows: Rows) -> Floats:
+    """Return the squared distances between all rows, and behind each line what fills it up."""
+    n = len(rows)
+    apart = np.empty((n, -(-n // _TABLE_WIDTH) * _TABLE_WIDTH), np.float32)
+    if _library().onepass_between(_weighted(rows, None), _table(apart, n), fastest_lanes()):
+        raise MemoryError(f"no room to measure {n} rows")
+    return apart
+
+
+def plus_plus(
+    data: WeightedRows,
+    n_clusters: int,
+    n_candidates: int,
+    uniforms: Doubles,
+    apart: Floats | None = None,
+) -> Indices:
     """Choose rows to start from by greedy k-means++."""
     _check_candidates(n_candidates)
     numbers = _read(uniforms, np.float64)
@@ -262,6 +282,7 @@ def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: 
     chosen = np.empty(n_clusters, np.int64)
     n_chosen = _library().onepass_plus_plus(
         _weighted(*data),
+        _table(apart, len(data.rows)),
         n_clusters,
         n_candidates,
         numbers.ctypes.data,
@@ -273,14 +294,21 @@ def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: 
     return chosen[:n_chosen]
 
 
-def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float) -> Rows:
+def swap(
+    data: WeightedRows,
+    centers: Rows,
+    uniforms: Doubles,
+    least_gain: float,
+    apart: Floats | None = None,
+) -> Rows:
     """Put rows in the place of centers where that lowers the inertia."""
     _check_candidates(uniforms.shape[1])
     swapped, numbers = centers.astype(np.float32, order="C"), _read(uniforms, np.float64)
     swapping = _Swapping(
         swapped.ctypes.data, len(swapped), *numbers.shape, numbers.ctypes.data, least_gain
     )
-    if _library().onepass_swap(_weighted(*data), swapping, fastest_lanes()):
+    rows, table = _weighted(*data), _table(apart, len(data.rows))
+    if _library().onepass_swap(rows, table, swapping, fastest_lanes()):
         raise MemoryError(f"no room to swap centers for {len(data.rows)} rows")
     return swapped
 
@@ -354,6 +382,17 @@ def _weighted(rows: Rows, weights: Doubles | None) -> _Weighted:
     return data
 
 
+def _table(apart: Floats | None, n_rows: int) -> _Table:
+    if apart is None:
+        return _Table(None, 0)
+    width = -(-n_rows // _TABLE_WIDTH) * _TABLE_WIDTH
+    _check(apart.shape == (n_rows, width), "distances between other rows")
+    _check(apart.flags.carray and apart.dtype == np.float32, "a table of another layout")
+    table = _Table(apart.ctypes.data, width)
+    table.array = apart
+    return table
+
+
 @functools.cache
 def _file() -> Path | None:
     """Return what `native.c` was compiled to when this package was installed."""
@@ -368,6 +407,7 @@ def _library() -> Any:
     library = ctypes.CDLL(str(_file()))
     array, number, lanes = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     problem, data = ctypes.POINTER(_Problem), ctypes.POINTER(_Weighted)
+    table = ctypes.POINTER(_Table)
     signatures: dict[str, tuple[Any, ...]] = {
         "search": (lanes, problem, ctypes.POINTER(_Result), lanes),
         "search_exactly": (lanes, problem, array, number, array, array, lanes),
@@ -378,8 +418,9 @@ def _library() -> Any:
         "move": (lanes, data, array, array, ctypes.POINTER(_Holdings), lanes),
         "open": (number, data, array, array, ctypes.c_double, array, lanes),
         "peak": (ctypes.c_float, array, number, lanes),
-        "plus_plus": (number, data, number, number, array, array, lanes),
-        "swap": (lanes, data, ctypes.POINTER(_Swapping), lanes),
+        "between": (lanes, data, table, lanes),
+        "plus_plus": (number, data, table, number, number, array, array, lanes),
+        "swap": (lanes, data, table, ctypes.POINTER(_Swapping), lanes),
         "loosen": (
             number, problem, ctypes.POINTER(_Bounds), ctypes.POINTER(_Shifts), array, array, lanes
         ),

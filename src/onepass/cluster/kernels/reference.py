@@ -212,7 +212,22 @@ def peak(rows: Rows) -> float:
     return float(np.maximum(rows.max(initial=0), -rows.min(initial=0)))
 
 
-def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: Doubles) -> Indices:
+def between(rows: Rows) -> Floats:
+    """Return the squared distances between all rows."""
+    apart = np.empty((len(rows), len(rows)), np.float32)
+    for row, line in zip(rows, apart, strict=True):
+        gap = rows - row
+        np.einsum("ij,ij->i", gap, gap, out=line)
+    return apart
+
+
+def plus_plus(
+    data: WeightedRows,
+    n_clusters: int,
+    n_candidates: int,
+    uniforms: Doubles,
+    apart: Floats | None = None,
+) -> Indices:
     """Choose rows to start from by greedy k-means++."""
     weights = data.weights
     rows = data.rows - data.rows.mean(axis=0)  # products lose digits far from the origin
@@ -226,7 +241,8 @@ def plus_plus(data: WeightedRows, n_clusters: int, n_candidates: int, uniforms: 
         candidates = draw(weights * sq_distances, numbers)
         if not len(candidates):
             return chosen[:i]
-        closer = np.minimum(_sq_distances(rows, norms, candidates), sq_distances)
+        table = _sq_distances(rows, norms, candidates) if apart is None else apart[candidates]
+        closer = np.minimum(table, sq_distances)
         chosen[i] = candidates[int((closer @ weights).argmin())]
         gap = rows - rows[chosen[i]]  # exactly: beside far rows, products do not tell close ones
         sq_distances = np.minimum(np.einsum("ij,ij->i", gap, gap), sq_distances)

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Floats, Rows, WeightedRows
 from onepass.cluster.draws import draw
 
 _TABLE_ROWS = 512
 
 
-def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float) -> Rows:
+def swap(
+    data: WeightedRows,
+    centers: Rows,
+    uniforms: Doubles,
+    least_gain: float,
+    apart: Floats | None = None,
+) -> Rows:
     """Put rows in the place of centers where that lowers the inertia.
 
     Memory: 16 bytes for each feature of a row, and for each pair of 512 rows and a center.
@@ -26,7 +32,7 @@ def swap(data: WeightedRows, centers: Rows, uniforms: Doubles, least_gain: float
         candidates = state.draw(numbers)
         if not len(candidates):
             break
-        best = state.best_swap(candidates)
+        best = state.best_swap(candidates, apart)
         if best.inertia < state.inertia * (1 - least_gain):
             state.apply(best)
     return state.centers.astype(np.float32) + state.origin
@@ -69,12 +75,11 @@ class _State:
         drawn = draw(self.weights * self.sq_distances[:, 0], uniforms)
         return np.unique(drawn).astype(np.intp)
 
-    def best_swap(self, candidates: npt.NDArray[np.intp]) -> _Swap:
+    def best_swap(
+        self, candidates: npt.NDArray[np.intp], apart: Floats | None = None
+    ) -> _Swap:
         """Find the row, and the center missed least when the row takes its place."""
-        table = self.rows[candidates] @ (-2 * self.rows.T)
-        table += self.norms
-        table += self.norms[candidates, None]
-        np.maximum(table, 0, out=table)
+        table = self._measured(candidates) if apart is None else apart[candidates]
         first, second = self.sq_distances.T
         with_all = np.minimum(table, first)
         losses = self.weights * (np.minimum(table, second) - with_all)
@@ -85,6 +90,12 @@ class _State:
             inertia = float(self.weights @ with_all[i]) + float(missed[center])
             swaps.append(_Swap(int(candidates[i]), center, inertia, table[i]))
         return min(swaps, key=lambda swap: swap.inertia)
+
+    def _measured(self, candidates: npt.NDArray[np.intp]) -> Doubles:
+        table = self.rows[candidates] @ (-2 * self.rows.T)
+        table += self.norms
+        table += self.norms[candidates, None]
+        return np.maximum(table, 0, out=table)
 
     def apply(self, swap: _Swap) -> None:
         """Swap, and update the two closest centers of each row."""

@@ -16,8 +16,9 @@ typedef double NAME(doubles) __attribute__((vector_size(8 * LANES), aligned(8), 
 /* Rows ready to be looked at; rows of weight 0 fill the last group up. */
 typedef struct {
     const weighted *data;
-    int64_t n_filled; /* rows, with those that fill up */
-    float *packed;    /* groups of WIDTH rows, feature by feature */
+    const table *apart; /* squared distances between all rows, or none yet */
+    int64_t n_filled;   /* rows, with those that fill up */
+    float *packed;      /* groups of WIDTH rows, feature by feature */
     double *weights;
     float *table;       /* squared distances to a few points, n_filled for each */
     double *cumulative; /* to draw by */
@@ -29,11 +30,13 @@ static void NAME(release)(CROWD *crowd) {
 }
 
 /* Returns 0, or -1 when there is not enough memory. */
-static int NAME(gather)(CROWD *crowd, const weighted *data, int64_t n_points) {
+static int NAME(gather)(CROWD *crowd, const weighted *data, const table *apart,
+                        int64_t n_points) {
     const int64_t d = data->n_features, n = data->n_rows;
     const int64_t n_filled = (n + WIDTH - 1) / WIDTH * WIDTH;
     *crowd = (CROWD){
         .data = data,
+        .apart = apart->values ? apart : 0,
         .n_filled = n_filled,
         .packed = calloc(n_filled * d, sizeof(float)),
         .weights = calloc(n_filled, sizeof(double)),
@@ -47,17 +50,19 @@ static int NAME(gather)(CROWD *crowd, const weighted *data, int64_t n_points) {
     for (int64_t i = 0; i < n; i++) {
         float *group = crowd->packed + i / WIDTH * WIDTH * d;
         for (int64_t j = 0; j < d; j++) group[j * WIDTH + i % WIDTH] = data->rows[i * d + j];
-        crowd->weights[i] = data->weights[i];
+        crowd->weights[i] = data->weights ? data->weights[i] : 1;
     }
     return 0;
 }
 
-/* Squared distances of all rows to `n` points, at most 4: 2 n sums stay in registers. */
+/* Squared distances of rows, from a multiple of WIDTH on, to `n` points, at most 4: 2 n sums stay in
+   registers. */
 TARGET static inline __attribute__((always_inline)) void NAME(measure_some)(
-    const CROWD *crowd, const float *const *points, const int n, float *table) {
+    const CROWD *crowd, int64_t first, const float *const *points, const int n, float *table,
+    int64_t stride) {
     const int64_t d = crowd->data->n_features;
-    const float *values = crowd->packed;
-    for (int64_t at = 0; at < crowd->n_filled; at += WIDTH) {
+    const float *values = crowd->packed + first * d;
+    for (int64_t at = first; at < crowd->n_filled; at += WIDTH) {
         FLOATS sums[4][2] = {0};
         for (int64_t j = 0; j < d; j++, values += WIDTH) {
             const FLOATS left = AT(const FLOATS, values, 0);
@@ -70,20 +75,57 @@ TARGET static inline __attribute__((always_inline)) void NAME(measure_some)(
         }
         for (int p = 0; p < n; p++)
             for (int h = 0; h < 2; h++)
-                AT(FLOATS, table, p * crowd->n_filled + at + h * LANES) = sums[p][h];
+                AT(FLOATS, table, p * stride + at + h * LANES) = sums[p][h];
     }
 }
 
-/* Fills the table with the squared distances of all rows to some points. */
-TARGET static void NAME(measure_points)(const CROWD *crowd, const float *const *points, int64_t n) {
-    float *table = crowd->table;
-    for (; n > 3; n -= 4, points += 4, table += 4 * crowd->n_filled)
-        NAME(measure_some)(crowd, points, 4, table);
+/* Fills a table, `stride` values for each point, with the squared distances of all rows to it. */
+TARGET static void NAME(measure_points)(const CROWD *crowd, const float *const *points, int64_t n,
+                                        float *table, int64_t stride) {
+    for (; n > 3; n -= 4, points += 4, table += 4 * stride)
+        NAME(measure_some)(crowd, 0, points, 4, table, stride);
     switch (n) {
-        case 3: NAME(measure_some)(crowd, points, 3, table); break;
-        case 2: NAME(measure_some)(crowd, points, 2, table); break;
-        case 1: NAME(measure_some)(crowd, points, 1, table);
+        case 3: NAME(measure_some)(crowd, 0, points, 3, table, stride); break;
+        case 2: NAME(measure_some)(crowd, 0, points, 2, table, stride); break;
+        case 1: NAME(measure_some)(crowd, 0, points, 1, table, stride);
     }
+}
+
+/* Points the entries of `to` at the squared distances of all rows to some of the rows. */
+TARGET static void NAME(measure_rows)(const CROWD *crowd, const int64_t *which, int64_t n,
+                                      const float **to) {
+    const float *points[MAX_CANDIDATES];
+    for (int64_t c = 0; c < n; c++) {
+        points[c] = crowd->data->rows + which[c] * crowd->data->n_features;
+        to[c] = crowd->apart ? crowd->apart->values + which[c] * crowd->apart->stride
+                             : crowd->table + c * crowd->n_filled;
+    }
+    if (!crowd->apart) NAME(measure_points)(crowd, points, n, crowd->table, crowd->n_filled);
+}
+
+/* Each pair is measured once. What fills a line of the table up is measured, too. */
+TARGET static int NAME(between)(const weighted *data, const table *apart) {
+    const int64_t d = data->n_features, n = data->n_rows;
+    const table nothing = {0};
+    CROWD crowd;
+    if (NAME(gather)(&crowd, data, &nothing, 0)) return -1;
+    for (int64_t i = 0; i < n; i += 4) {
+        const float *points[4];
+        const int64_t first = i / WIDTH * WIDTH;
+        float *line = apart->values + i * apart->stride;
+        for (int p = 0; p < 4; p++) points[p] = data->rows + (i + p < n ? i + p : i) * d;
+        if (i + 4 <= n)
+            NAME(measure_some)(&crowd, first, points, 4, line, apart->stride);
+        else
+            for (int64_t p = 0; i + p < n; p++)
+                NAME(measure_some)(&crowd, first, points + p, 1, line + p * apart->stride,
+                                   apart->stride);
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < i / WIDTH * WIDTH; j++)
+            apart->values[i * apart->stride + j] = apart->values[j * apart->stride + i];
+    NAME(release)(&crowd);
+    return 0;
 }
 
 /* The inertia: the weighted sum of the smaller of two squared distances of each row. */
@@ -123,31 +165,27 @@ static int NAME(draw)(const CROWD *crowd, const float *factors, const double *un
     return 1;
 }
 
-TARGET static int64_t NAME(plus_plus)(const weighted *data, int64_t n_clusters,
+TARGET static int64_t NAME(plus_plus)(const weighted *data, const table *apart, int64_t n_clusters,
                                       int64_t n_candidates, const double *uniforms,
                                       int64_t *chosen) {
-    const int64_t d = data->n_features;
     CROWD crowd;
     int64_t candidates[MAX_CANDIDATES], n_chosen = 0;
-    const float *points[MAX_CANDIDATES];
-    if (NAME(gather)(&crowd, data, n_candidates)) return -1;
+    const float *to[MAX_CANDIDATES];
+    if (NAME(gather)(&crowd, data, apart, n_candidates)) return -1;
     float *least = malloc(crowd.n_filled * sizeof *least);
     while (least && n_chosen < n_clusters) {
         const int64_t n = n_chosen ? n_candidates : 1;
         if (!NAME(draw)(&crowd, n_chosen ? least : 0, uniforms, n, candidates)) break;
         uniforms += n;
-        for (int64_t c = 0; c < n; c++) points[c] = data->rows + candidates[c] * d;
-        NAME(measure_points)(&crowd, points, n);
+        NAME(measure_rows)(&crowd, candidates, n, to);
         int64_t best = 0;
         double least_inertia = INFINITY;
         for (int64_t c = 0; n_chosen && c < n; c++) {
-            const double inertia =
-                NAME(sum_of_least)(&crowd, crowd.table + c * crowd.n_filled, least);
+            const double inertia = NAME(sum_of_least)(&crowd, to[c], least);
             if (inertia < least_inertia) best = c, least_inertia = inertia;
         }
-        const float *nearer = crowd.table + best * crowd.n_filled;
         for (int64_t i = 0; i < crowd.n_filled; i++)
-            if (!n_chosen || nearer[i] < least[i]) least[i] = nearer[i];
+            if (!n_chosen || to[best][i] < least[i]) least[i] = to[best][i];
         chosen[n_chosen++] = candidates[best];
     }
     if (!least) n_chosen = -1;
@@ -181,33 +219,44 @@ static inline void NAME(forget)(const TWO *two, int64_t row) {
     two->sq_closest[row] = two->sq_second[row] = INFINITY;
 }
 
+/* `from` has a line of n_filled squared distances for each center, or for one block of centers if
+   it is not `kept`. */
 TARGET static void NAME(find_two)(const CROWD *crowd, const float *centers, int64_t n_clusters,
-                                  const TWO *two) {
+                                  float *from, int kept, const TWO *two) {
     const int64_t d = crowd->data->n_features;
     for (int64_t i = 0; i < crowd->n_filled; i++) NAME(forget)(two, i);
-    for (int64_t c = 0; c < n_clusters; c++) {
-        const float *point = centers + c * d;
-        NAME(measure_some)(crowd, &point, 1, crowd->table);
-        const INTS center = (INTS){0} + (int32_t)c;
+    for (int64_t first = 0; first < n_clusters; first += CENTERS_AT_ONCE) {
+        const int64_t left = n_clusters - first;
+        const int64_t n = left < CENTERS_AT_ONCE ? left : CENTERS_AT_ONCE;
+        const float *points[CENTERS_AT_ONCE];
+        float *lines = from + (kept ? first : 0) * crowd->n_filled;
+        for (int64_t c = 0; c < n; c++) points[c] = centers + (first + c) * d;
+        NAME(measure_points)(crowd, points, n, lines, crowd->n_filled);
         for (int64_t at = 0; at < crowd->n_filled; at += LANES) {
-            const FLOATS here = AT(FLOATS, crowd->table, at);
-            const FLOATS least = AT(FLOATS, two->sq_closest, at);
-            const FLOATS second = AT(FLOATS, two->sq_second, at);
-            const INTS less = here < least, index = AT(INTS, two->closest, at);
-            const FLOATS loser = (FLOATS)SELECT(less, least, here);
-            const INTS less_than_second = loser < second;
-            AT(INTS, two->second, at) = SELECT(
-                less_than_second, SELECT(less, index, center), AT(INTS, two->second, at));
-            AT(FLOATS, two->sq_second, at) = (FLOATS)SELECT(less_than_second, loser, second);
-            AT(INTS, two->closest, at) = SELECT(less, center, index);
-            AT(FLOATS, two->sq_closest, at) = (FLOATS)SELECT(less, here, least);
+            FLOATS least = AT(FLOATS, two->sq_closest, at);
+            FLOATS second = AT(FLOATS, two->sq_second, at);
+            INTS closest = AT(INTS, two->closest, at), next = AT(INTS, two->second, at);
+            for (int64_t c = 0; c < n; c++) {
+                const FLOATS here = AT(FLOATS, lines, c * crowd->n_filled + at);
+                const INTS center = (INTS){0} + (int32_t)(first + c);
+                const INTS less = here < least;
+                const FLOATS loser = (FLOATS)SELECT(less, least, here);
+                const INTS less_than_second = loser < second;
+                next = SELECT(less_than_second, SELECT(less, closest, center), next);
+                second = (FLOATS)SELECT(less_than_second, loser, second);
+                closest = SELECT(less, center, closest);
+                least = (FLOATS)SELECT(less, here, least);
+            }
+            AT(FLOATS, two->sq_closest, at) = least, AT(FLOATS, two->sq_second, at) = second;
+            AT(INTS, two->closest, at) = closest, AT(INTS, two->second, at) = next;
         }
     }
 }
 
 /* A center has moved to where a row is, at `sq_distances` of all rows. */
 TARGET static void NAME(follow_swap)(const CROWD *crowd, const float *centers, int64_t n_clusters,
-                                     int32_t center, const float *sq_distances, const TWO *two) {
+                                     const float *from, int32_t center, const float *sq_distances,
+                                     const TWO *two) {
     const int64_t d = crowd->data->n_features;
     for (int64_t i = 0; i < crowd->data->n_rows; i++) {
         if (two->closest[i] != center && two->second[i] != center) {
@@ -217,7 +266,9 @@ TARGET static void NAME(follow_swap)(const CROWD *crowd, const float *centers, i
         NAME(forget)(two, i);
         const float *row = crowd->data->rows + i * d;
         for (int64_t c = 0; c < n_clusters; c++)
-            NAME(offer)(two, i, (int32_t)c, NAME(sum_of_squares)(row, centers + c * d, d));
+            NAME(offer)(two, i, (int32_t)c,
+                        from ? from[c * crowd->n_filled + i]
+                             : NAME(sum_of_squares)(row, centers + c * d, d));
     }
 }
 
@@ -235,51 +286,60 @@ static int64_t NAME(distinct)(int64_t *indices, int64_t n) {
     return n_kept;
 }
 
-TARGET static int NAME(swap)(const weighted *data, const swapping *s) {
+/* What is lost when a row takes the place of each center; rows have other centers to go to. */
+TARGET static void NAME(miss)(const CROWD *crowd, const float *to_row, const TWO *two,
+                              int64_t n_clusters, double *missed) {
+    memset(missed, 0, n_clusters * sizeof *missed);
+    for (int64_t row = 0; row < crowd->data->n_rows; row++) {
+        const float closest = two->sq_closest[row], next = two->sq_second[row];
+        const float with = to_row[row] < closest ? to_row[row] : closest;
+        const float without = to_row[row] < next ? to_row[row] : next;
+        if (two->closest[row] >= 0) /* else its distances are not finite */
+            missed[two->closest[row]] += crowd->weights[row] * ((double)without - with);
+    }
+}
+
+TARGET static int NAME(swap)(const weighted *data, const table *apart, const swapping *s) {
     const int64_t d = data->n_features;
     CROWD crowd;
     int64_t candidates[MAX_CANDIDATES];
-    const float *points[MAX_CANDIDATES];
-    if (NAME(gather)(&crowd, data, s->n_candidates)) return -1;
+    const float *to[MAX_CANDIDATES];
+    if (NAME(gather)(&crowd, data, apart, s->n_candidates)) return -1;
     const size_t bytes = crowd.n_filled * sizeof(float);
     const TWO two = {malloc(bytes), malloc(bytes), malloc(bytes), malloc(bytes)};
+    const int kept = s->n_clusters * crowd.n_filled <= MAX_KEPT;
+    float *from = malloc((kept ? s->n_clusters : CENTERS_AT_ONCE) * bytes);
     double *missed = malloc(s->n_clusters * sizeof *missed);
-    const int enough = two.closest && two.second && two.sq_closest && two.sq_second && missed;
-    if (enough) NAME(find_two)(&crowd, s->centers, s->n_clusters, &two);
+    const int enough =
+        two.closest && two.second && two.sq_closest && two.sq_second && from && missed;
+    if (enough) NAME(find_two)(&crowd, s->centers, s->n_clusters, from, kept, &two);
     const double *uniforms = s->uniforms;
     for (int64_t i = 0; enough && i < s->n_steps; i++, uniforms += s->n_candidates) {
         if (!NAME(draw)(&crowd, two.sq_closest, uniforms, s->n_candidates, candidates)) break;
         const int64_t n = NAME(distinct)(candidates, s->n_candidates);
-        for (int64_t c = 0; c < n; c++) points[c] = data->rows + candidates[c] * d;
-        NAME(measure_points)(&crowd, points, n);
+        NAME(measure_rows)(&crowd, candidates, n, to);
         int64_t best = 0, best_center = 0;
         double least_inertia = INFINITY;
         for (int64_t c = 0; c < n; c++) {
-            const float *table = crowd.table + c * crowd.n_filled;
-            memset(missed, 0, s->n_clusters * sizeof *missed);
-            for (int64_t row = 0; row < data->n_rows; row++) { /* if its center were gone */
-                const float to_row = table[row], closest = two.sq_closest[row];
-                const float next = two.sq_second[row];
-                const float with = to_row < closest ? to_row : closest;
-                const float without = to_row < next ? to_row : next;
-                if (two.closest[row] >= 0) /* else its distances are not finite */
-                    missed[two.closest[row]] += data->weights[row] * ((double)without - with);
-            }
+            NAME(miss)(&crowd, to[c], &two, s->n_clusters, missed);
             int64_t center = 0;
             for (int64_t other = 1; other < s->n_clusters; other++)
                 if (missed[other] < missed[center]) center = other;
             const double inertia =
-                NAME(sum_of_least)(&crowd, table, two.sq_closest) + missed[center];
+                NAME(sum_of_least)(&crowd, to[c], two.sq_closest) + missed[center];
             if (inertia < least_inertia)
                 best = c, best_center = center, least_inertia = inertia;
         }
         const double inertia = NAME(sum_of_least)(&crowd, two.sq_closest, two.sq_closest);
         if (!(least_inertia < inertia * (1 - s->least_gain))) continue;
-        memcpy(s->centers + best_center * d, points[best], d * sizeof(float));
-        NAME(follow_swap)(&crowd, s->centers, s->n_clusters, (int32_t)best_center,
-                          crowd.table + best * crowd.n_filled, &two);
+        memcpy(s->centers + best_center * d, data->rows + candidates[best] * d,
+               d * sizeof(float));
+        if (kept) memcpy(from + best_center * crowd.n_filled, to[best], bytes);
+        NAME(follow_swap)(&crowd, s->centers, s->n_clusters, kept ? from : 0,
+                          (int32_t)best_center, to[best], &two);
     }
-    free(two.closest), free(two.second), free(two.sq_closest), free(two.sq_second), free(missed);
+    free(two.closest), free(two.second), free(two.sq_closest), free(two.sq_second);
+    free(from), free(missed);
     NAME(release)(&crowd);
     return enough ? 0 : -1;
 }
