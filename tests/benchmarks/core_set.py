@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.finish import FinishSettings, calibrate, finish
+from onepass.cluster.finish import CoreSet, FinishSettings, calibrate, finish
 from onepass.cluster.kmeans import DEFAULT_RESERVOIR_BYTES
 from onepass.cluster.stream import Stream
 
@@ -60,7 +60,7 @@ def summarised(data: DataSet, seed: int, reservoir_bytes: int) -> Stream:
     return stream
 
 
-def core_sets(stream: Stream) -> dict[str, WeightedRows]:
+def core_sets(stream: Stream) -> dict[str, CoreSet]:
     """Make what the last step could work on."""
     summary, sample = stream.summary.as_rows(), stream._reservoir.sample(0)
     if stream.complete:
@@ -68,15 +68,16 @@ def core_sets(stream: Stream) -> dict[str, WeightedRows]:
     fitted = stream._fitted(sample)
     calibrated = calibrate(summary, sample, fitted)
     n, strata = int(fitted.sum()), sample.strata[fitted]
-    alone = calibrated.rows[n:]  # the centers that have no rows
+    alone = calibrated.data.rows[n:]  # the centers that have no rows
     stratified = np.concatenate([sample.rows[fitted], alone])
     plain = sample.weights[fitted] * (sample.weights.sum() / sample.weights[fitted].sum())
     assert len(alone) == len(summary.rows) - len(np.unique(strata))
+    own = np.arange(len(summary.rows), dtype=np.int32)
     return {
         "calibrated": calibrated,
-        "stratified": WeightedRows(stratified, calibrated.weights),
-        "plain": WeightedRows(sample.rows[fitted], plain),
-        "summary": summary,
+        "stratified": CoreSet(WeightedRows(stratified, calibrated.data.weights), calibrated.strata),
+        "plain": CoreSet(WeightedRows(sample.rows[fitted], plain), strata),
+        "summary": CoreSet(summary, own),
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.finish import (
+    CoreSet,
     FinishSettings,
     _thin,
     calibrate,
@@ -24,9 +25,10 @@ def sample_of(rows, weights, strata):
 def test_weights_and_means_of_the_strata_are_those_of_the_summary():
     summary = WeightedRows(np.float32([[10], [20], [70]]), np.array([6.0, 3.0, 4.0]))
     sample = sample_of([8, 9, 21], [1, 1, 1], [0, 0, 1])
-    rows, weights = calibrate(summary, sample, np.ones(len(sample.rows), bool))
+    (rows, weights), strata = calibrate(summary, sample, np.ones(len(sample.rows), bool))
     assert rows[:, 0].tolist() == [9.5, 10.5, 20, 70]
     assert weights.tolist() == [3, 3, 3, 4]
+    assert strata.tolist() == [0, 0, 1, 2]
 
 
 def test_the_sample_itself_is_not_changed():
@@ -65,7 +67,8 @@ def test_one_trial_leaves_no_center_where_two_share_a_cluster(seed):
     """Three pairs, one trial from random rows: Lloyd's iterations alone stand still in some."""
     data = WeightedRows(np.float32([[0], [2], [40], [42], [80], [82]]), np.ones(6))
     settings = FinishSettings(3, "random", n_trials=1, max_iter=50, tol=0, n_workers=1)
-    finished = finish(data, data, settings, np.random.SeedSequence(seed))
+    core_set = CoreSet(data, np.arange(6, dtype=np.int32))
+    finished = finish(data, core_set, settings, np.random.SeedSequence(seed))
     assert sorted(finished.centers[:, 0].tolist()) == [1, 41, 81]
 
 

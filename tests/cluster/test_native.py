@@ -276,3 +276,34 @@ def test_rows_that_are_not_aligned_are_taken():
     unaligned[:] = rows
     assert not unaligned.flags.aligned
     assert KMeans(3).fit(unaligned).msd_ == KMeans(3).fit(rows).msd_
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (5, 3), (31, 2), (33, 7), (200, 40)])
+def test_distances_between_rows_are_those_of_the_reference(n, d):
+    rows = np.random.default_rng(n).normal(size=(n, d)).astype(np.float32)
+    ours, theirs = native.between(rows), reference.between(rows)
+    assert ours.shape[0] == n
+    assert ours[:, :n] == pytest.approx(theirs, rel=1e-5, abs=1e-12)
+
+
+@pytest.mark.parametrize("kernels", [native, reference])
+def test_known_distances_change_no_choice(kernels):
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(300, 6)).astype(np.float32)
+    data, apart = WeightedRows(rows, rng.uniform(0.5, 2, 300)), kernels.between(rows)
+    uniforms = rng.random(1 + 39 * 4)
+    chosen = kernels.plus_plus(data, 40, 4, uniforms)
+    assert np.array_equal(kernels.plus_plus(data, 40, 4, uniforms, apart), chosen)
+    steps = rng.random((30, 5))
+    swapped = kernels.swap(data, rows[:40], steps, 1e-9)
+    assert not np.array_equal(swapped, rows[:40])
+    assert np.array_equal(kernels.swap(data, rows[:40], steps, 1e-9, apart), swapped)
+
+
+def test_a_table_of_other_rows_is_refused():
+    data = WeightedRows(np.zeros((10, 2), np.float32), np.ones(10))
+    for apart in (np.zeros((10, 10), np.float32), np.zeros((9, 32), np.float32)):
+        with pytest.raises(ValueError, match="distances between other rows"):
+            native.plus_plus(data, 3, 4, np.ones(9), apart)
+    with pytest.raises(ValueError, match="another layout"):
+        native.plus_plus(data, 3, 4, np.ones(9), np.zeros((10, 32)))

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Flags, Floats, Rows, WeightedRows
+from onepass.cluster.anchors import Anchors, at_rest
+from onepass.cluster.arrays import Doubles, Flags, Floats, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
-from onepass.cluster.kernels.cpu import accumulate, nearest_centers, sq_distances_to
+from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
 from onepass.cluster.local_search import swap_centers
@@ -74,9 +75,22 @@ class Finished(NamedTuple):
     trial_msds: tuple[float, ...]
 
 
+class CoreSet(NamedTuple):
+    """Rows that stand for all, and by which center of the summary each was absorbed.
+
+    Attributes
+    ----------
+    data : WeightedRows
+    strata : ndarray of shape (n,), int32
+    """
+
+    data: WeightedRows
+    strata: Labels
+
+
 def finish(
     summary: WeightedRows,
-    data: WeightedRows,
+    core_set: CoreSet,
     settings: FinishSettings,
     seeds: np.random.SeedSequence,
 ) -> Finished:
@@ -86,8 +100,8 @@ def finish(
     ----------
     summary : WeightedRows
         The centers of a `Summary`.
-    data : WeightedRows
-        The rows themselves, or a sample that stands for them.
+    core_set : CoreSet
+        Of the rows themselves, or of a sample that stands for them.
     settings : FinishSettings
     seeds : numpy.random.SeedSequence
         Each trial draws from one of its own, so that the order of trials does not matter.
@@ -98,7 +112,7 @@ def finish(
     iterations on a quarter of the sample for each of four candidates, and one or two runs on all.
     """
     rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]
-    coarse = summary
+    data, coarse = core_set.data, summary
     if len(summary.rows) < 1.5 * settings.n_clusters:
         coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
     n_operations = 2 * coarse.rows.size * settings.n_clusters
@@ -107,12 +121,16 @@ def finish(
     trials = spread(n_workers, partial(_trial, coarse, apart, settings), rngs[:-1])
     total = float(coarse.weights.sum())
     best_first = sorted(trials, key=lambda trial: trial.inertia)
-    best = _refine(data, best_first[:_CANDIDATES], settings)
+    anchors = Anchors.of(data.rows, summary.rows, core_set.strata)
+    best = _refine(data, anchors, best_first[:_CANDIDATES], settings)
     return Finished(best.centers, tuple(trial.inertia / total for trial in trials))
 
 
 def _refine(
-    data: WeightedRows, candidates: Sequence[Clustering], settings: FinishSettings
+    data: WeightedRows,
+    anchors: Anchors,
+    candidates: Sequence[Clustering],
+    settings: FinishSettings,
 ) -> Clustering:
     """Try each candidate for a few iterations, and go to the end with those that do best.
 
@@ -124,11 +142,13 @@ def _refine(
     part = slice(None, None, _PART if len(data.rows) >= _PART * _LEAST_ROWS else 1)
     few = WeightedRows(data.rows[part].copy(), data.weights[part].copy())
     run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
-    reached = [run(few, start.centers, max_iter=heats).inertia for start in candidates]
+    try_out = partial(run, few, max_iter=heats, anchors=anchors.part(part))
+    reached = [try_out(start.centers).inertia for start in candidates]
+    run = partial(run, data, max_iter=settings.max_iter, anchors=anchors)
     first, *others = np.argsort(reached, kind="stable")[: _n_finalists(data, settings)]
-    best = run(data, candidates[first].centers, max_iter=settings.max_iter)
+    best = run(candidates[first].centers)
     for i in others:
-        rival = run(data, candidates[i].centers, max_iter=settings.max_iter, goal=best.inertia)
+        rival = run(candidates[i].centers, goal=best.inertia)
         best = min(best, rival, key=lambda clustering: clustering.inertia)
     return best
 
@@ -152,7 +172,7 @@ def _thin(data: WeightedRows, n_rows: int, rng: np.random.Generator) -> Weighted
     return WeightedRows(data.rows[drawn], np.full(n_rows, total / n_rows))
 
 
-def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedRows:
+def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> CoreSet:
     """Correct a sample by what the summary knows exactly: each center's weight and mean.
 
     Within each stratum the weights are scaled to the weight of its center and the rows shifted so
@@ -167,7 +187,7 @@ def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedR
 
     Returns
     -------
-    WeightedRows
+    CoreSet
         A copy.
     """
     chosen = np.flatnonzero(fitted)
@@ -183,8 +203,10 @@ def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> WeightedR
     for start in range(0, n, _ROWS_AT_ONCE):
         part = slice(start, min(start + _ROWS_AT_ONCE, n))
         rows[part] += shift[strata[part]]
-    rows[n:] = summary.rows[~seen]
-    return WeightedRows(rows, np.concatenate([weights[chosen], summary.weights[~seen]]))
+    alone = np.flatnonzero(~seen)
+    rows[n:] = summary.rows[alone]
+    data = WeightedRows(rows, np.concatenate([weights[chosen], summary.weights[alone]]))
+    return CoreSet(data, np.concatenate([strata, alone.astype(np.int32)]))
 
 
 def measure_rows(data: WeightedRows, centers: Rows) -> Msd:
@@ -213,18 +235,20 @@ def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows)
     -------
     Msd
     """
-    of_strata = nearest_centers(summary.centers, centers)
-    known = float(summary.scatter.sum() + of_strata.sq_distances @ summary.weights)
+    of_strata = two_nearest_centers(summary.centers, centers)
+    sq_distances = of_strata.distances.astype(np.float64) ** 2
+    known = float(summary.scatter.sum() + sq_distances @ summary.weights)
     # Where a stratum has no other rows, those fitted must do.
     lacking = np.bincount(sample.strata, ~fitted, len(summary)) == 0
     used = ~fitted | lacking[sample.strata]
-    gain = np.empty(len(sample.rows))
+    gain, shifts = np.zeros(len(sample.rows)), at_rest(centers)
     for start in range(0, len(gain), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
         rows = sample.rows[part]
-        own = of_strata.labels[sample.strata[part]]
-        gain[part] = sq_distances_to(rows, centers, own)
-        gain[part] -= nearest_centers(rows, centers).sq_distances
+        anchors = Anchors.of(rows, summary.centers, sample.strata[part])
+        doubtful, own = cpu.loosen(rows, centers, anchors.bounds(of_strata), shifts)
+        if len(doubtful):
+            gain[start + doubtful] = own - nearest_centers(rows[doubtful], centers).sq_distances
     value = known - float(gain @ _scaled_weights(summary.weights, sample, used))
     # Few rows gain much: how gains differ is learnt from all rows, fitted or not.
     n_used, n_there = (np.bincount(sample.strata[w], minlength=len(summary)) for w in (used, ...))

@@ -15,6 +15,7 @@ import math
 
 import numpy as np
 
+from onepass.cluster.anchors import SLACK, Anchors, at_rest, half_distances_to_closest
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
@@ -39,9 +40,6 @@ _NEARBY, _MOST_PAIRED = 4, 1000
 _EXACT = 1e-9
 """Squared distances above this share of the squares are right, from products in float64."""
 
-_SLACK = 1e-5
-"""Bounds are widened by this share of what they bound: they are kept in float32."""
-
 _LIGHT = 1e-6
 """A cluster that weighs less than this share of what it once did is summed anew."""
 
@@ -57,6 +55,7 @@ def lloyd(
     tol: float,
     n_workers: int = 1,
     goal: float = math.inf,
+    anchors: Anchors | None = None,
 ) -> Clustering:
     """Move centers to the means of their rows until that gains little.
 
@@ -75,6 +74,9 @@ def lloyd(
     goal : float
         An inertia to get below: stop where, as fast as the last iteration went, that would take
         ten more. Not looked at for a few thousand rows.
+    anchors : Anchors, optional
+        Points near the rows, which spare most of the first search. Not looked at for a few thousand
+        rows.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def lloyd(
     """
     if len(data.rows) <= _FEW_ROWS:
         return cpu.lloyd(data, centers, max_iter, tol)
-    run = LloydRun(data, centers, n_workers=n_workers)
+    run = LloydRun(data, centers, n_workers=n_workers, anchors=anchors)
     run.go_on(max_iter, tol, goal)
     return run.clustering()
 
@@ -100,7 +102,7 @@ class LloydRun:
 
     Parameters
     ----------
-    data, centers, n_workers
+    data, centers, n_workers, anchors
         As `lloyd` takes them.
 
     Attributes
@@ -108,17 +110,31 @@ class LloydRun:
     centers : ndarray of shape (n_clusters, n_features), float32
     """
 
-    def __init__(self, data: WeightedRows, centers: Rows, *, n_workers: int = 1) -> None:
+    def __init__(
+        self,
+        data: WeightedRows,
+        centers: Rows,
+        *,
+        n_workers: int = 1,
+        anchors: Anchors | None = None,
+    ) -> None:
         n = len(data.rows)
         self.centers = centers
         self._data = data
         n_operations = 2 * _CHUNK_ROWS * centers.size
         self._n_workers = worth_threads(n_workers, n_operations)
         self._origin: Rows = data.rows.mean(axis=0)
-        self._labels: Labels = np.empty(n, np.int32)
-        self._upper: Floats = np.empty(n, np.float32)
-        self._lower: Floats = np.empty(n, np.float32)
-        self._search(slice(0, n))
+        self._labels: Labels
+        self._upper: Floats
+        self._lower: Floats
+        if anchors:
+            of_points = two_nearest_centers(anchors.points, centers)
+            self._labels, self._upper, self._lower = anchors.bounds(of_points)
+            self._search(self._loosen(at_rest(centers)).rows)
+        else:
+            self._labels = np.empty(n, np.int32)
+            self._upper, self._lower = np.empty((2, n), np.float32)
+            self._search(slice(0, n))
         self._sums, self._weights = accumulate(data.rows, self._labels, len(centers), data.weights)
         self._heaviest = self._weights
         self._inertia = self._exact_inertia()
@@ -179,9 +195,9 @@ class LloydRun:
         """Let the rows follow centers that have moved; returns the inertia they gain by it."""
         gap = self.centers - before
         moved = np.sqrt(np.einsum("ij,ij->i", gap, gap))
-        halfway = _half_distances_to_closest(self.centers)
+        halfway = half_distances_to_closest(self.centers)
         others, far = _shifts_nearby(self.centers, moved, 2 * halfway)
-        return self._reassign(Shifts(moved.astype(np.float32), others, far, halfway, 1 - _SLACK))
+        return self._reassign(Shifts(moved.astype(np.float32), others, far, halfway, 1 - SLACK))
 
     def _reassign(self, shifts: Shifts) -> float:
         """Search again where the bounds do not exclude another center; returns what it gains."""
@@ -260,8 +276,3 @@ def _shifts_nearby(centers: Rows, moved: Doubles, to_closest: Floats) -> tuple[F
     np.fill_diagonal(nearby, 0)
     np.copyto(apart, np.inf, where=~far)
     return nearby.max(axis=1).astype(np.float32), np.sqrt(apart.min(axis=1)).astype(np.float32)
-
-
-def _half_distances_to_closest(centers: Rows) -> Floats:
-    """Return half of the distance of each center to the closest other, or less."""
-    return two_nearest_centers(centers, centers).others * np.float32(0.5)

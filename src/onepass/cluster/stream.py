@@ -10,6 +10,7 @@ import numpy as np
 from onepass.cluster.arrays import Flags, Floats, Labels, Rows, WeightedRows
 from onepass.cluster.batches import RowBuffer
 from onepass.cluster.finish import (
+    CoreSet,
     Finished,
     FinishSettings,
     Msd,
@@ -184,11 +185,11 @@ class Stream:
         if self.summary.overfull():
             self._reservoir.relabel(self.summary.consolidate())
 
-    def _core_set(self) -> WeightedRows:
+    def _core_set(self) -> CoreSet:
         """Return all rows while they are kept, else the sample, corrected by the summary."""
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
-            return WeightedRows(sample.rows, sample.weights)
+            return CoreSet(WeightedRows(sample.rows, sample.weights), sample.strata)
         return calibrate(self.summary.as_rows(), sample, self._fitted(sample))
 
     def _fitted(self, sample: Sample) -> Flags:

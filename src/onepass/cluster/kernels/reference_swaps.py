@@ -75,9 +75,7 @@ class _State:
         drawn = draw(self.weights * self.sq_distances[:, 0], uniforms)
         return np.unique(drawn).astype(np.intp)
 
-    def best_swap(
-        self, candidates: npt.NDArray[np.intp], apart: Floats | None = None
-    ) -> _Swap:
+    def best_swap(self, candidates: npt.NDArray[np.intp], apart: Floats | None = None) -> _Swap:
         """Find the row, and the center missed least when the row takes its place."""
         table = self._measured(candidates) if apart is None else apart[candidates]
         first, second = self.sq_distances.T
