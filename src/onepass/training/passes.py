@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from onepass.data.batches import BatchReader
 from onepass.errors import DecodeError, OnepassError, PlatformError
+from onepass.training.parcels import Parcel, new_memory, unwrap, wrap
 
 _R = TypeVar("_R")
 _POLL_S = 0.2
@@ -71,13 +72,26 @@ def run_pass(task: Task[_R], shards: Sequence[BatchReader], tell: Tell) -> list[
     """
     if len(shards) == 1:
         return [task(shards[0], tell)]
+    memories = [new_memory() for _ in shards]
+    try:
+        return _run_in_processes(task, shards, memories, tell)
+    finally:
+        for memory in memories:
+            os.close(memory)
+
+
+def _run_in_processes(
+    task: Task[_R], shards: Sequence[BatchReader], memories: Sequence[int], tell: Tell
+) -> list[_R]:
     context = multiprocessing.get_context("fork")
     board = context.RawArray("d", len(Seen._fields) * len(shards))
     with ProcessPoolExecutor(len(shards), context, _begin, (board, os.getpid())) as pool:
         try:
-            futures = [pool.submit(_work, i, task, shard) for i, shard in enumerate(shards)]
+            futures = [
+                pool.submit(_work, i, task, shard, memories[i]) for i, shard in enumerate(shards)
+            ]
             _wait(futures, lambda: tell(_sum(board, len(shards))))
-            return [future.result() for future in futures]
+            return [unwrap(future.result(), memories[i]) for i, future in enumerate(futures)]
         except BrokenProcessPool as error:
             raise PlatformError(
                 "a process was killed, most likely for want of memory: num_workers=1 takes least"
@@ -141,7 +155,7 @@ def _begin(board: Any, parent: int) -> None:
     _Process.board, _Process.parent = board, parent
 
 
-def _work(index: int, task: Task[_R], shard: BatchReader) -> _R:
+def _work(index: int, task: Task[Any], shard: BatchReader, memory: int) -> Parcel:
     width = len(Seen._fields)
 
     def tell(seen: Seen) -> None:
@@ -150,7 +164,7 @@ def _work(index: int, task: Task[_R], shard: BatchReader) -> _R:
             os._exit(1)  # whoever asked for this has gone
 
     try:
-        return task(shard, tell)
+        return wrap(task(shard, tell), memory)
     except DecodeError as error:
         raise ShardError("DecodeError", str(error)) from None
     except OnepassError as error:
