@@ -3,13 +3,14 @@
 from setuptools import Extension, setup
 
 KERNELS = "src/onepass/cluster/kernels"
+PARTS = "search", "lloyd", "starts", "pivots", "absorb"
 
 setup(
     ext_modules=[
         Extension(
             "onepass.cluster.kernels._native",
             [f"{KERNELS}/native.c"],
-            depends=[f"{KERNELS}/{part}.inc.c" for part in ("search", "lloyd", "starts", "absorb")],
+            depends=[f"{KERNELS}/{part}.inc.c" for part in PARTS],
             extra_compile_args=["-O3", "-Wall", "-Wextra"],
             optional=True,  # without a compiler, NumPy does the work: slower, with the same results
         )

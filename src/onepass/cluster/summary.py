@@ -23,6 +23,7 @@ from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import Nearest, nearest_centers
 from onepass.cluster.kernels.results import Holdings
 from onepass.cluster.openings import choose_openings
+from onepass.cluster.pivots import Pivots
 from onepass.cluster.seeding import Seeding, choose_centers
 from onepass.cluster.ward import cheapest_partners, cheapest_unions
 
@@ -80,6 +81,7 @@ class Summary:
         self.weights: Doubles = np.empty(0)
         self.scatter: Doubles = np.empty(0)
         self._sums: Doubles = np.empty((0, n_features))
+        self._pivots = Pivots(capacity, n_features)
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -102,7 +104,9 @@ class Summary:
             nearest = nearest_centers(rows, centers)
         self._append_empty(centers)
         self._move(data, nearest)
-        return self._drop_empty(Absorbed(*nearest))
+        absorbed = self._drop_empty(Absorbed(*nearest))
+        self._pivots.choose(self.centers, self.weights)
+        return absorbed
 
     def absorb(self, data: WeightedRows, rng: np.random.Generator) -> Absorbed:
         """Take one batch: open centers for far rows, absorb the others.
@@ -114,7 +118,7 @@ class Summary:
         rng : numpy.random.Generator
             One number is drawn for each row.
         """
-        nearest = nearest_centers(data.rows, self.centers)
+        nearest = self._pivots.nearest(data.rows, self.centers)
         coins = 1.0 - rng.random(len(data.rows))
         price = self.service_cost / self.capacity
         room = self._max_openings
@@ -176,6 +180,7 @@ class Summary:
             partner, price = group[partner[kept]], price[kept]
             stale = np.flatnonzero(changed | changed[partner])
             partner[stale], price[stale] = cheapest_partners(self.centers, self.weights, stale)
+        self._pivots.choose(self.centers, self.weights)
         return mapping.astype(np.int32)
 
     def _unite(self, kept: Indices, group: Indices, changed: Flags) -> None:

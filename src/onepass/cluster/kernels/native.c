@@ -121,8 +121,10 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #include "search.inc.c"
 #include "lloyd.inc.c"
 #include "starts.inc.c"
+#include "pivots.inc.c"
 #include "absorb.inc.c"
 #undef LANES
+#undef CROWD
 #undef NAME
 #undef TARGET
 
@@ -133,8 +135,10 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #include "search.inc.c"
 #include "lloyd.inc.c"
 #include "starts.inc.c"
+#include "pivots.inc.c"
 #include "absorb.inc.c"
 #undef LANES
+#undef CROWD
 #undef NAME
 #undef TARGET
 
@@ -144,8 +148,10 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #include "search.inc.c"
 #include "lloyd.inc.c"
 #include "starts.inc.c"
+#include "pivots.inc.c"
 #include "absorb.inc.c"
 #undef LANES
+#undef CROWD
 #undef NAME
 #undef TARGET
 #endif
@@ -184,6 +190,14 @@ int onepass_fastest(void) {
    -1 when there is not enough memory. */
 int onepass_search(const problem *p, const result *out, int lanes) {
     return WITH_LANES(search, p, out);
+}
+
+/* Finds the center closest to each row, passing over most by way of pivots, which are some of the
+   centers. Returns at how many pairs of a row and a center it had to look, or -1 when there is not
+   enough memory. */
+int64_t onepass_search_by_pivots(const problem *p, const int64_t *pivots, int64_t n_pivots,
+                                 const result *out, int lanes) {
+    return WITH_LANES(search_by_pivots, p, pivots, n_pivots, out);
 }
 
 /* Finds the center closest to some of the rows by differences: slower, and right at any distance

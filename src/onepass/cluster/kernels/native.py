@@ -143,16 +143,42 @@ def search(
     much of the rows as fits the cache.
     """
     n = len(rows)
-    found = Found(
+    found = _nothing_found(n, second=second)
+    out = _Result(*(array.ctypes.data if len(array) else None for array in found))
+    if _library().onepass_search(_problem(rows, centers, origin), out, lanes or fastest_lanes()):
+        raise MemoryError(f"no room to search among {len(centers)} centers")
+    return found
+
+
+def _nothing_found(n: int, *, second: bool) -> Found:
+    return Found(
         np.empty(n, np.int32),
         np.empty(n, np.float32),
         np.empty(n, np.float32),
         np.empty(n if second else 0, np.float32),
     )
+
+
+def search_by_pivots(
+    rows: Rows, centers: Rows, origin: Rows, pivots: Indices, lanes: int | None = None
+) -> tuple[Found, int]:
+    """Find the center with the least score for each row, passing over most by way of pivots."""
+    n = len(rows)
+    chosen = _read(pivots, np.int64)
+    _check(len(chosen) > 0, "there are no pivots")
+    _check(0 <= chosen.min() <= chosen.max() < len(centers), "pivots that are no centers")
+    found = _nothing_found(n, second=False)
     out = _Result(*(array.ctypes.data if len(array) else None for array in found))
-    if _library().onepass_search(_problem(rows, centers, origin), out, lanes or fastest_lanes()):
+    n_looked = _library().onepass_search_by_pivots(
+        _problem(rows, centers, origin),
+        chosen.ctypes.data,
+        len(chosen),
+        out,
+        lanes or fastest_lanes(),
+    )
+    if n_looked < 0:
         raise MemoryError(f"no room to search among {len(centers)} centers")
-    return found
+    return found, n_looked
 
 
 def search_exactly(found: Found, which: Indices, rows: Rows, centers: Rows) -> None:
@@ -410,6 +436,7 @@ def _library() -> Any:
     table = ctypes.POINTER(_Table)
     signatures: dict[str, tuple[Any, ...]] = {
         "search": (lanes, problem, ctypes.POINTER(_Result), lanes),
+        "search_by_pivots": (number, problem, array, number, ctypes.POINTER(_Result), lanes),
         "search_exactly": (lanes, problem, array, number, array, array, lanes),
         "measure": (None, problem, array, array, lanes),
         "partners": (lanes, problem, array, array, array, lanes),

@@ -351,5 +351,4 @@ TARGET static int NAME(swap)(const weighted *data, const table *apart, const swa
 #undef SELECT
 #undef MIN
 #undef AT
-#undef CROWD
 #undef TWO
