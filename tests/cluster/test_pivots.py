@@ -91,7 +91,9 @@ def searched(pivots, d, n_clusters, rounds=6):
         pivots.choose(centers, np.ones(len(centers)))
         found = pivots.nearest(rows, centers)
         exact = cpu.nearest_centers(rows, centers)
-        assert found.sq_distances == pytest.approx(exact.sq_distances, rel=1e-5, abs=1e-4)
+        # Of centers that float32 does not tell apart, either may be named.
+        assert found.sq_distances == pytest.approx(exact.sq_distances, rel=1e-6)
+        assert (found.labels != exact.labels).mean() < 1e-3
 
 
 @compiled
