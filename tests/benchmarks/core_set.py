@@ -30,9 +30,10 @@ from threadpoolctl import threadpool_limits
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.finish import CoreSet, FinishSettings, calibrate, finish
+from onepass.cluster.finish import CoreSet, calibrate, finish
 from onepass.cluster.kmeans import DEFAULT_RESERVOIR_BYTES
 from onepass.cluster.stream import Stream
+from onepass.cluster.trials import TrialSettings
 
 SETS = [
     "cities",
@@ -83,7 +84,7 @@ def core_sets(stream: Stream) -> dict[str, CoreSet]:
 
 def measure(data: DataSet, seeds: int, reservoir_bytes: int) -> dict[str, list[float]]:
     """Return what each core-set leads to, for each seed."""
-    settings = FinishSettings(data.k, "k-means++", TRIALS, 300, 1e-4, 1)
+    settings = TrialSettings(data.k, "k-means++", TRIALS, 300, 1e-4, 1)
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
         stream = summarised(data, seed, reservoir_bytes)

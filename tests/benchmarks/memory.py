@@ -153,7 +153,7 @@ def parameters_of(k: int) -> Parameters:
 def stated(n_features: int, k: int, n_workers: int) -> float:
     """Return the bytes that README states: those of `onepass.KMeans`, and more to merge workers."""
     d, known = n_features, parameters_of(k)
-    m, b = known.n_sampled(d), max(known.batch_size, 3 * known.n_centers)
+    m, b = known.n_sampled(d), max(known.n_in_batch(d), 3 * known.n_centers)
     return (
         m * (10 * d + 80)
         + 40 * known.n_centers * d
@@ -167,7 +167,7 @@ def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]
     d, k, n_workers = (*map(int, shape.split("x")), 1)[:3]
     known = parameters_of(k)
     m = known.n_sampled(d)
-    n = int(max(1.5 * m, m + 6 * known.first_batch_size))
+    n = int(max(1.5 * m, m + 6 * known.n_in_first_batch(d)))
     with folder(parent) as base:
         configure(base, k, d, n_workers)
         write_channel(base, mixture(n, d))

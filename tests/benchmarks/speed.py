@@ -34,6 +34,7 @@ from threadpoolctl import threadpool_limits
 
 from onepass import KMeans, load_model
 from onepass.cluster.kernels.cpu import kernels
+from onepass.cluster.parameters import auto_batch_size
 from onepass.data.batches import BatchReader
 from onepass.data.shards import Span, n_bytes_of, whole_files
 
@@ -91,13 +92,13 @@ class Case:
 
     def summarise(self, n_rows: int) -> KMeans:
         """Make the pass over the first rows as `onepass train` does, in this process."""
-        kmeans = KMeans(self.data.k, init="random", batch_size=BATCH_ROWS)
+        kmeans = KMeans(self.data.k, init="random")
         n, d = self.data.rows.shape
         left, spans = n_bytes_of(self.spans) // n * n_rows, []
         for span in self.spans:
             spans.append(span._replace(stop=min(span.stop, left)))
             left -= spans[-1].stop
-        for batch in BatchReader(spans, d, BATCH_ROWS):
+        for batch in BatchReader(spans, d, auto_batch_size(d)):
             kmeans.partial_fit(batch)
         return kmeans
 

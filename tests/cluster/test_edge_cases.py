@@ -65,12 +65,20 @@ def test_equal_rows(options):
 
 
 @pytest.mark.parametrize("options", [{}, {"center_factor": 2, "reservoir_bytes": 1}])
-def test_many_duplicates_of_few_rows_each_become_a_center(options):
+@pytest.mark.parametrize("seed", range(3))
+def test_many_duplicates_of_few_rows_each_become_a_center(options, seed):
     different = blobs(20, d=2)
     X = different[np.random.default_rng(1).integers(0, 20, 30_000)]
-    kmeans = KMeans(20, **options).fit(X)
+    kmeans = KMeans(20, **options, random_state=seed).fit(X)
     assert sorted(kmeans.cluster_centers_.tolist()) == sorted(different.tolist())
     assert kmeans.msd_ == 0
+
+
+def test_an_msd_that_is_nearly_nothing_is_not_estimated_below_it():
+    X = blobs(20, d=2)[np.random.default_rng(1).integers(0, 20, 30_000)]
+    for seed in range(3):
+        options = {"center_factor": 1, "batch_size": 5000, "reservoir_bytes": 1}
+        assert KMeans(20, **options, random_state=seed).fit(X).msd_ >= 0
 
 
 def test_fewer_different_rows_than_clusters_repeat_some():

@@ -6,7 +6,6 @@ import pytest
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.finish import (
     CoreSet,
-    FinishSettings,
     _thin,
     calibrate,
     estimate_msd,
@@ -15,6 +14,7 @@ from onepass.cluster.finish import (
 )
 from onepass.cluster.reservoir import Sample
 from onepass.cluster.summary import Summary
+from onepass.cluster.trials import TrialSettings
 
 
 def sample_of(rows, weights, strata):
@@ -66,7 +66,7 @@ def test_what_rows_gain_by_a_closer_center_is_estimated_from_the_sample():
 def test_one_trial_leaves_no_center_where_two_share_a_cluster(seed):
     """Three pairs, one trial from random rows: Lloyd's iterations alone stand still in some."""
     data = WeightedRows(np.float32([[0], [2], [40], [42], [80], [82]]), np.ones(6))
-    settings = FinishSettings(3, "random", n_trials=1, max_iter=50, tol=0, n_workers=1)
+    settings = TrialSettings(3, "random", n_trials=1, max_iter=50, tol=0, n_workers=1)
     core_set = CoreSet(data, np.arange(6, dtype=np.int32))
     finished = finish(data, core_set, settings, np.random.SeedSequence(seed))
     assert sorted(finished.centers[:, 0].tolist()) == [1, 41, 81]

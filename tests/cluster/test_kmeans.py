@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans as Reference
 from sklearn.datasets import load_digits
 
 from onepass import KMeans
+from onepass.cluster.parameters import auto_batch_size
 from onepass.errors import DataTypeError, NotFittedError, UserError
 
 
@@ -185,8 +186,23 @@ def test_memory_does_not_grow_with_the_stream():
         kmeans.partial_fit(mixture(20_000, 3, 5, seed))
     stream = kmeans._stream._stream
     assert stream._reservoir._rows.nbytes + stream.summary._sums.nbytes < 2 * 2**20
-    assert len(stream._buffer) < kmeans.batch_size
+    assert len(stream._buffer) < auto_batch_size(3)
     assert kmeans.n_centers_ <= 5 * 100
+
+
+@pytest.mark.parametrize(
+    ("d", "options", "n"),
+    [
+        (3, {}, 16_000),
+        (50, {}, 10_000),
+        (3, {"half_life": 1e9}, 5000),
+        (3, {"batch_size": 700}, 2100),  # three rows for each of 500 centers, in whole batches
+    ],
+)
+def test_rows_are_held_back_until_they_are_a_batch(d, options, n):
+    kmeans = KMeans(5, **options).partial_fit(np.zeros((n - 1, d)))
+    assert kmeans.n_centers_ == 0
+    assert kmeans.partial_fit(np.ones((1, d))).n_centers_ > 0
 
 
 def test_a_further_epoch_is_an_exact_step_of_lloyd():
@@ -292,7 +308,7 @@ def test_data_far_from_the_origin_keep_their_clusters():
         ("n_clusters", 2.5, "a whole number from 1"),
         ("init", "kmeans", "'random' or 'k-means\\+\\+'"),
         ("center_factor", "many", "'auto' or a whole number from 1"),
-        ("batch_size", True, "a whole number from 1"),
+        ("batch_size", True, "'auto' or a whole number from 1"),
         ("half_life", -1, "0 or a number from 1e-6"),
         ("half_life", 5e-324, "0 or a number from 1e-6"),
         ("tol", 2, "a number from 0 to 1"),

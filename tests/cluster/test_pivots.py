@@ -133,4 +133,5 @@ def test_pivots_change_no_result(monkeypatch):
     without = KMeans(10).fit(rows)
     assert with_pivots._stream._stream.summary._pivots.n_chosen > 0
     assert not without._stream._stream.summary._pivots.n_chosen
-    assert np.array_equal(with_pivots.cluster_centers_, without.cluster_centers_)
+    centers = with_pivots.cluster_centers_, without.cluster_centers_
+    np.testing.assert_allclose(*centers, rtol=1e-5)  # a row as close to two may go to either

@@ -212,6 +212,24 @@ def test_a_model_of_an_earlier_job_is_replaced(opt_ml, run, blobs):
     assert load_model(opt_ml.archive).n_clusters == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, True),
+        ({"mini_batch_size": "5000"}, True),
+        ({"mini_batch_size": "5001"}, False),
+        ({"half_life_time_size": "10000000"}, False),
+    ],
+)
+def test_the_default_mini_batch_is_larger_where_rows_are_narrow(
+    opt_ml, run, blobs, caplog, given, told
+):
+    opt_ml.put(blobs)
+    run(k="3", feature_dim="3", **given)
+    line = "'mini_batch_size' is 5000, the default: 16000 rows of 3 features are taken at a time."
+    assert (line in caplog.messages) == told
+
+
 def test_a_mini_batch_far_larger_than_the_data_is_no_matter(opt_ml, run, blobs):
     opt_ml.put(blobs)
     assert run(k="3", feature_dim="3", mini_batch_size="2147483647").n_rows == 600

@@ -15,36 +15,21 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.cluster.anchors import Anchors, at_rest
-from onepass.cluster.arrays import Doubles, Flags, Floats, Labels, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Flags, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
-from onepass.cluster.local_search import swap_centers
 from onepass.cluster.reservoir import Sample
-from onepass.cluster.seeding import Seeding, choose_centers
 from onepass.cluster.summary import Summary
-from onepass.cluster.workers import spread, worth_threads
+from onepass.cluster.trials import TrialSettings, make_trials
 
-_CANDIDATES, _FINALISTS = 4, 2
+_QUICK = 3_000_000  # distances
+_MANY, _FEW = (4, 2), (2, 1)  # candidates, and how many of them are gone on with
 _HEATS = 6
 _PART, _LEAST_ROWS = 4, 10_000
-_QUICK = 10**9
 _FINER = 0.3
-_SWAPS = 100
-_MOST_PAIRED = 2304  # rows, of which all pairs take 20 MiB
 _ROWS_AT_ONCE = 8192
-
-
-class FinishSettings(NamedTuple):
-    """How the last step is done; see `onepass.KMeans` for what each means."""
-
-    n_clusters: int
-    seeding: Seeding
-    n_trials: int
-    max_iter: int
-    tol: float
-    n_workers: int
 
 
 class Msd(NamedTuple):
@@ -91,7 +76,7 @@ class CoreSet(NamedTuple):
 def finish(
     summary: WeightedRows,
     core_set: CoreSet,
-    settings: FinishSettings,
+    settings: TrialSettings,
     seeds: np.random.SeedSequence,
 ) -> Finished:
     """Make the final centers.
@@ -102,60 +87,52 @@ def finish(
         The centers of a `Summary`.
     core_set : CoreSet
         Of the rows themselves, or of a sample that stands for them.
-    settings : FinishSettings
+    settings : TrialSettings
     seeds : numpy.random.SeedSequence
         Each trial draws from one of its own, so that the order of trials does not matter.
 
     Notes
     -----
-    Costs two runs of Lloyd's iterations and 100 tried swaps on the summary for each trial, six
-    iterations on a quarter of the sample for each of four candidates, and one or two runs on all.
+    Costs the trials on the summary, six iterations on a quarter of the sample for each of two
+    candidates, or four where that is quick, and one run on all, or two.
     """
     rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]
     data, coarse = core_set.data, summary
     if len(summary.rows) < 1.5 * settings.n_clusters:
         coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
-    n_operations = 2 * coarse.rows.size * settings.n_clusters
-    n_workers = worth_threads(settings.n_workers, n_operations)
-    apart = cpu.between(coarse.rows) if len(coarse.rows) <= _MOST_PAIRED else None
-    trials = spread(n_workers, partial(_trial, coarse, apart, settings), rngs[:-1])
+    trials = make_trials(coarse, settings, rngs[:-1])
     total = float(coarse.weights.sum())
-    best_first = sorted(trials, key=lambda trial: trial.inertia)
     anchors = Anchors.of(data.rows, summary.rows, core_set.strata)
-    best = _refine(data, anchors, best_first[:_CANDIDATES], settings)
-    return Finished(best.centers, tuple(trial.inertia / total for trial in trials))
+    best = _refine(data, anchors, trials.best, settings)
+    return Finished(best.centers, tuple(inertia / total for inertia in trials.inertias))
 
 
 def _refine(
     data: WeightedRows,
     anchors: Anchors,
     candidates: Sequence[Clustering],
-    settings: FinishSettings,
+    settings: TrialSettings,
 ) -> Clustering:
-    """Try each candidate for a few iterations, and go to the end with those that do best.
+    """Try the best candidates for a few iterations, and go to the end with those that do best.
 
     What is best on the summary is not always so on the rows. A part of them is enough to tell; it
     is not enough to move centers by, as it lacks most of the far rows.
     """
+    n_tried, n_finalists = _MANY if len(data.rows) * settings.n_clusters <= _QUICK else _FEW
     tol = settings.tol * _FINER
     heats = min(_HEATS, settings.max_iter)
     part = slice(None, None, _PART if len(data.rows) >= _PART * _LEAST_ROWS else 1)
     few = WeightedRows(data.rows[part].copy(), data.weights[part].copy())
     run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
     try_out = partial(run, few, max_iter=heats, anchors=anchors.part(part))
-    reached = [try_out(start.centers).inertia for start in candidates]
+    reached = [try_out(start.centers).inertia for start in candidates[:n_tried]]
     run = partial(run, data, max_iter=settings.max_iter, anchors=anchors)
-    first, *others = np.argsort(reached, kind="stable")[: _n_finalists(data, settings)]
+    first, *others = np.argsort(reached, kind="stable")[:n_finalists]
     best = run(candidates[first].centers)
     for i in others:
         rival = run(candidates[i].centers, goal=best.inertia)
         best = min(best, rival, key=lambda clustering: clustering.inertia)
     return best
-
-
-def _n_finalists(data: WeightedRows, settings: FinishSettings) -> int:
-    """Return how many candidates are gone on with: one where an iteration takes long."""
-    return _FINALISTS if data.rows.size * settings.n_clusters <= _QUICK else 1
 
 
 def thin_rows(n_clusters: int) -> int:
@@ -249,7 +226,8 @@ def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows)
         doubtful, own = cpu.loosen(rows, centers, anchors.bounds(of_strata), shifts)
         if len(doubtful):
             gain[start + doubtful] = own - nearest_centers(rows[doubtful], centers).sq_distances
-    value = known - float(gain @ _scaled_weights(summary.weights, sample, used))
+    # Where nearly nothing is left, a gain estimated may be more than all there is.
+    value = max(0.0, known - float(gain @ _scaled_weights(summary.weights, sample, used)))
     # Few rows gain much: how gains differ is learnt from all rows, fitted or not.
     n_used, n_there = (np.bincount(sample.strata[w], minlength=len(summary)) for w in (used, ...))
     gain *= _scaled_weights(summary.weights, sample, np.ones_like(used))
@@ -267,12 +245,3 @@ def _scaled_weights(of_strata: Doubles, sample: Sample, used: Flags) -> Doubles:
     scale = np.divide(of_strata, received, out=np.zeros_like(received), where=received > 0)
     weights *= scale[sample.strata]
     return weights
-
-
-def _trial(
-    data: WeightedRows, apart: Floats | None, settings: FinishSettings, rng: np.random.Generator
-) -> Clustering:
-    start = choose_centers(data, settings.n_clusters, settings.seeding, rng, apart=apart)
-    settled = lloyd(data, start, max_iter=settings.max_iter, tol=settings.tol)
-    swapped = swap_centers(data, settled.centers, _SWAPS, rng, apart)
-    return lloyd(data, swapped, max_iter=settings.max_iter, tol=settings.tol)

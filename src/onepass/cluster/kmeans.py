@@ -21,11 +21,11 @@ from onepass.cluster.arrays import Rows, WeightedRows
 from onepass.cluster.batches import Batch, as_pair, check_weighted
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
-from onepass.cluster.finish import FinishSettings
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.parameters import Auto, Parameters, check_seed
 from onepass.cluster.scaled import ScaledStream
 from onepass.cluster.seeding import Seeding
+from onepass.cluster.trials import TrialSettings
 from onepass.cluster.workers import one_blas_thread
 from onepass.errors import UserError
 from onepass.resources import available_cpus
@@ -45,15 +45,18 @@ class KMeans(Estimator):
     center_factor : int or "auto"
         The stream is summarised by ``n_clusters * center_factor`` centers; "auto" gives about 500
         and never fewer than 4 a cluster.
-    batch_size : int
-        Rows between two moves of the centers.
+    batch_size : int or "auto"
+        Rows between two moves of the centers; "auto" is 5,000, and up to 16,000 of few features,
+        unless a half-life lets them fade.
     half_life : float
         Rows until a row counts half as much as a new one; 0 lets nothing fade.
     local_init : {"k-means++", "random"}
         How each trial of the last step chooses its start among the summary's centers.
     n_init : int or "auto"
-        Trials of the last step, the best of which is taken; "auto" is 20, and fewer, 4 at least,
-        where they would cost more than a quarter of the pass.
+        Trials of the last step at most, the best of which is taken: the first ten, or twenty of at
+        most 20 clusters, from starts of their own, and others from the best of those crossed, until
+        that is no use. "auto" is 60, and fewer, 4 at least, where they would cost more than a
+        quarter of the pass.
     max_iter : int
         Lloyd's iterations at most, in each trial of the last step.
     tol : float
@@ -91,12 +94,12 @@ class KMeans(Estimator):
         Mean squared distance of rows to the summary's centers when they arrived: of about the
         last ten batches, and of all. The first rising above the second tells of drift.
     trial_msds_ : tuple of float
-        What each trial of the last step reached on the summary's centers.
+        What each trial of the last step that was made reached on the summary's centers.
 
     Notes
     -----
     Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features,
-    m rows in the sample and b = max(batch_size, 3 K): at most about ``m (10 d + 80) + 40 K d +
+    m rows in the sample and b = max(rows of a batch, 3 K): at most about ``m (10 d + 80) + 40 K d +
     6 b d + 2 MiB``. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
 
     Examples
@@ -121,7 +124,7 @@ class KMeans(Estimator):
         *,
         init: Seeding = "k-means++",
         center_factor: int | Auto = "auto",
-        batch_size: int = 5000,
+        batch_size: int | Auto = "auto",
         half_life: float = 0,
         local_init: Seeding = "k-means++",
         n_init: int | Auto = "auto",
@@ -254,7 +257,7 @@ class KMeans(Estimator):
                 f"n_clusters={parameters.n_clusters} clusters"
             )
         finished = self._stream.finish(
-            FinishSettings(
+            TrialSettings(
                 parameters.n_clusters,
                 parameters.local_init,
                 parameters.n_trials(self._stream.n_rows, self._stream.n_features),

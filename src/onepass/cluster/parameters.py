@@ -16,12 +16,13 @@ from onepass.errors import UserError
 
 Auto: TypeAlias = Literal["auto"]
 
-AUTO_TRIALS = 20
+AUTO_TRIALS = 60
 _FEWEST_TRIALS = 4
 _FREE_OPERATIONS = 5 * 10**9
 _SUMMARY_CENTERS = 500
 _SAMPLE_PER_CLUSTER = 1024
 _SMALLEST_SAMPLE = 20_000
+_BATCH_VALUES, _FEWEST_IN_BATCH, _MOST_IN_BATCH = 500_000, 5_000, 16_000
 _TRUTH: tuple[type, ...] = (bool,)  # of which Python makes integers
 
 
@@ -32,7 +33,7 @@ class Parameters:
     n_clusters: int
     init: Seeding
     center_factor: int | Auto
-    batch_size: int
+    batch_size: int | Auto
     half_life: float
     local_init: Seeding
     n_init: int | Auto
@@ -41,9 +42,9 @@ class Parameters:
     reservoir_bytes: int
 
     def __post_init__(self) -> None:
-        for name in ("n_clusters", "batch_size", "max_iter", "reservoir_bytes"):
+        for name in ("n_clusters", "max_iter", "reservoir_bytes"):
             _require(_is_count(getattr(self, name)), self, name, "a whole number from 1")
-        for name in ("center_factor", "n_init"):
+        for name in ("center_factor", "batch_size", "n_init"):
             value = getattr(self, name)
             _require(
                 _is_auto(value) or _is_count(value), self, name, "'auto' or a whole number from 1"
@@ -64,13 +65,19 @@ class Parameters:
             auto_center_factor(self.n_clusters) if factor == "auto" else factor
         )
 
-    @property
-    def first_batch_size(self) -> int:
+    def n_in_batch(self, n_features: int) -> int:
+        """How many rows are absorbed between two moves of the centers."""
+        if self.batch_size == "auto":
+            return auto_batch_size(n_features, self.half_life)
+        return self.batch_size
+
+    def n_in_first_batch(self, n_features: int) -> int:
         """How many rows the first centers are chosen among: whole batches, 3 a center at least."""
-        return self.batch_size * max(1, math.ceil(3 * self.n_centers / self.batch_size))
+        n = self.n_in_batch(n_features)
+        return n * max(1, math.ceil(3 * self.n_centers / n))
 
     def n_trials(self, n_rows: int, n_features: int) -> int:
-        """How many starts the last step makes after a stream of `n_rows` rows."""
+        """How many trials the last step makes at most, after a stream of `n_rows` rows."""
         if self.n_init != "auto":
             return self.n_init
         n_coarse = self.n_centers
@@ -86,7 +93,7 @@ class Parameters:
         wanted = max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLUSTER * self.n_clusters)
         room = int(self.reservoir_bytes / (1.25 * (4 * n_features + 28)))
         whole = max(2 * self.n_clusters, min(wanted, room))
-        return min(whole, math.ceil(whole / n_shards) + 2 * self.batch_size)
+        return min(whole, math.ceil(whole / n_shards) + 2 * self.n_in_batch(n_features))
 
 
 def auto_center_factor(n_clusters: int) -> int:
@@ -103,8 +110,23 @@ def auto_center_factor(n_clusters: int) -> int:
     return max(4, math.ceil(_SUMMARY_CENTERS / n_clusters))
 
 
+def auto_batch_size(n_features: int, half_life: float = 0) -> int:
+    """Return the rows of a batch: 5,000, and up to 16,000 where half a million values hold them.
+
+    What is done once a batch takes as long as the search of 3,000 rows of ten features. Where old
+    rows fade, they do so batch by batch, and batches stay small.
+
+    Examples
+    --------
+    >>> [auto_batch_size(d) for d in (2, 50, 1000)], auto_batch_size(2, half_life=1e6)
+    ([16000, 10000, 5000], 5000)
+    """
+    most = _FEWEST_IN_BATCH if half_life else _MOST_IN_BATCH
+    return max(_FEWEST_IN_BATCH, min(most, _BATCH_VALUES // n_features))
+
+
 def auto_trials(n_clusters: int, n_centers: int, n_rows: int, n_features: int) -> int:
-    """Return 20 starts, and fewer where those would take long beside the pass itself.
+    """Return 60 trials, and fewer where those would take long beside the pass itself.
 
     One takes some 40 searches among `n_clusters` centers for each of the `n_centers` of the
     summary. All together may take a quarter of the pass, or a few tenths of a second.
@@ -112,7 +134,7 @@ def auto_trials(n_clusters: int, n_centers: int, n_rows: int, n_features: int) -
     Examples
     --------
     >>> auto_trials(10, 500, 1_000_000, 100), auto_trials(500, 2000, 200_000, 400)
-    (20, 4)
+    (60, 4)
     """
     of_one = 80 * n_clusters * n_centers * n_features
     of_pass = 2 * n_centers * n_features * n_rows

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from onepass.cluster.arrays import Rows, WeightedRows
-from onepass.cluster.finish import Finished, FinishSettings, Msd
+from onepass.cluster.finish import Finished, Msd
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
+from onepass.cluster.trials import TrialSettings
 
 
 class ScaledStream:
@@ -71,7 +72,7 @@ class ScaledStream:
         other._scale_to(exponent)
         self._stream.merge(other._stream)
 
-    def finish(self, settings: FinishSettings) -> Finished:
+    def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
         finished = self._stream.finish(settings)
         return Finished(

@@ -87,7 +87,8 @@ def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Genera
         # The smallest keys are a draw without replacement in proportion to the potential.
         keys = rng.standard_exponential(len(open_to_choice)) / potential[open_to_choice]
         fresh = open_to_choice[np.argpartition(keys, n_wanted - 1)[:n_wanted]]
-        closer = nearest_centers(rows, rows[fresh]).sq_distances
+        labels, closer = nearest_centers(rows, rows[fresh])
         np.minimum(closer, sq_distances, out=sq_distances)
-        chosen = np.concatenate([chosen, fresh])
+        alone = labels[fresh] == np.arange(len(fresh))  # not equal to another of this round
+        chosen = np.concatenate([chosen, fresh[alone]])
     return rows[chosen]

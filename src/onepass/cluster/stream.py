@@ -12,7 +12,6 @@ from onepass.cluster.batches import RowBuffer
 from onepass.cluster.finish import (
     CoreSet,
     Finished,
-    FinishSettings,
     Msd,
     calibrate,
     estimate_msd,
@@ -22,6 +21,7 @@ from onepass.cluster.finish import (
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.reservoir import Offer, Reservoir, Sample
 from onepass.cluster.summary import Summary
+from onepass.cluster.trials import TrialSettings
 from onepass.errors import UserError
 
 _SHORT_TERM = 0.1
@@ -69,7 +69,7 @@ class Stream:
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._reservoir = Reservoir(parameters.n_sampled(n_features, n_shards), n_features)
-        self._buffer = RowBuffer(parameters.first_batch_size)
+        self._buffer = RowBuffer(parameters.n_in_first_batch(n_features))
 
     @property
     def n_rows(self) -> int:
@@ -102,7 +102,7 @@ class Stream:
         self._check_mergeable(other)
         self.flush()
         other.flush()
-        self._buffer.batch_size = self._parameters.batch_size
+        self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         first_stratum, n_both = len(self.summary), self.n_taken + other.n_taken
         self._reservoir.absorb(other._reservoir, first_stratum, log2_later=self._half_lives())
         self._fade(other.n_taken)
@@ -119,7 +119,7 @@ class Stream:
         self._reservoir.rescale(exponent)
         self.short_term_msd = math.ldexp(self.short_term_msd, -2 * exponent)
 
-    def finish(self, settings: FinishSettings) -> Finished:
+    def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
         self.flush()
         seeds = np.random.SeedSequence((self._seed, _FINISHING))
@@ -137,7 +137,7 @@ class Stream:
         data = WeightedRows(np.ascontiguousarray(batch.rows), batch.weights)
         if not self.n_taken:
             self._rng = np.random.default_rng((self._seed, zlib.crc32(data.rows.data)))
-            self._buffer.batch_size = self._parameters.batch_size
+            self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         self._fade(len(data.rows))
         if len(self.summary):
             labels, sq_distances = self.summary.absorb(data, self._rng)

@@ -25,6 +25,8 @@ from onepass.sagemaker.values import (
     whole,
 )  # fmt: skip
 
+DEFAULT_MINI_BATCH = 5000
+
 _IGNORED_PREFIX = "sagemaker_"
 """Generic clients add names of this prefix for themselves."""
 
@@ -104,15 +106,19 @@ class Hyperparameters:
     )
     local_lloyd_num_trials: int | Literal["auto"] = _declare(
         auto_or(whole(1)),
-        "Trials of the last step; the best is kept. auto: 20, "
-        "and fewer, 4 at least, where they would take long beside the pass.",
+        "Trials of the last step at most; the best is kept. The first ten or twenty begin with "
+        "starts of their own, all others with two results crossed. auto: 60, and fewer, 4 at "
+        "least, where they would take long beside the pass.",
         "auto",
     )
     local_lloyd_tol: float = _declare(
         real(0, 1), "A trial stops when an iteration gains no more than this share.", "0.0001"
     )
     mini_batch_size: int = _declare(
-        whole(1), "Rows between two moves of the centers.", "5000", tunable="3000 to 15000"
+        whole(1),
+        "Rows between two moves of the centers; up to 16,000 of few features for the default.",
+        str(DEFAULT_MINI_BATCH),
+        tunable="3000 to 15000",
     )
     seed: int = _declare(
         _ANY_COUNT,

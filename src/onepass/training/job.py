@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
 from onepass.cluster.kmeans import KMeans
-from onepass.cluster.parameters import auto_center_factor
+from onepass.cluster.parameters import auto_batch_size, auto_center_factor
 from onepass.cluster.seeding import Seeding
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.channels import list_files
@@ -25,7 +25,7 @@ from onepass.data.shards import Span, cut, n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, PlatformError, UserError, WidthError
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.resources import available_cpus
-from onepass.sagemaker.hyperparameters import Hyperparameters
+from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.log import JobLog, log_setup
@@ -217,7 +217,7 @@ class _Job:
         return [self._reader(spans) for spans in cut(files, n_workers)]
 
     def _reader(self, spans: Sequence[Span]) -> BatchReader:
-        return BatchReader(spans, self._wanted.feature_dim, self._wanted.mini_batch_size)
+        return BatchReader(spans, self._wanted.feature_dim, _rows_at_once(self._wanted))
 
     def _pass(self, what: str, task: Task[_R], readers: Sequence[BatchReader]) -> list[_R]:
         """Do a task for all shards and tell how far it is."""
@@ -256,15 +256,29 @@ def _n_workers(wanted: Hyperparameters, n_bytes: int) -> int:
     return max(1, min(available_cpus(), n_bytes // _BYTES_A_WORKER))
 
 
+def _rows_at_once(wanted: Hyperparameters) -> int:
+    """Return the rows of a batch; the default, which SDKs send unasked, leaves them to us."""
+    if wanted.mini_batch_size != DEFAULT_MINI_BATCH:
+        return wanted.mini_batch_size
+    return auto_batch_size(wanted.feature_dim, wanted.half_life_time_size)
+
+
 def _make_kmeans(wanted: Hyperparameters) -> KMeans:
     if wanted.extra_center_factor == "auto":
         factor = auto_center_factor(wanted.k)
         _log.info("'extra_center_factor' was set to 'auto', evaluated to %d.", factor)
+    if _rows_at_once(wanted) != wanted.mini_batch_size:
+        _log.info(
+            "'mini_batch_size' is %d, the default: %d rows of %d features are taken at a time.",
+            wanted.mini_batch_size,
+            _rows_at_once(wanted),
+            wanted.feature_dim,
+        )
     return KMeans(
         wanted.k,
         init=_SEEDING[wanted.init_method],
         center_factor=wanted.extra_center_factor,
-        batch_size=wanted.mini_batch_size,
+        batch_size=_rows_at_once(wanted),
         half_life=wanted.half_life_time_size,
         local_init=_SEEDING[wanted.local_lloyd_init_method],
         n_init=wanted.local_lloyd_num_trials,
