@@ -31,7 +31,7 @@ FACE = "onepass"
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py",),
-    "ctypes": ("cluster/kernels/native.py",),
+    "ctypes": ("cluster/kernels/library.py",),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),
     "werkzeug": ("serving/",),

@@ -7,7 +7,7 @@ import pytest
 
 from onepass.cluster.anchors import Anchors, at_rest
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import cpu, refining
 from onepass.cluster.lloyd import LloydRun
 
 
@@ -29,7 +29,7 @@ def test_a_row_close_to_an_anchor_has_its_center():
     bounds = anchors.bounds(cpu.two_nearest_centers(points, centers))
     assert bounds.labels.tolist() == [1, 1]
     assert bounds.lower == pytest.approx([6, 3], rel=1e-3)
-    crossed = cpu.loosen(rows, centers, bounds, at_rest(centers))
+    crossed = refining.loosen(rows, centers, bounds, at_rest(centers))
     assert crossed.rows.tolist() == [1]
     assert bounds.upper == pytest.approx([2, 5])
 

@@ -7,10 +7,10 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.kernels import cpu, native, reference
+from onepass.cluster.kernels import cpu, library, native, reference, refining
 from onepass.cluster.pivots import Pivots
 
-LANES = native.all_lanes() if native.is_compiled() else []
+LANES = library.all_lanes() if library.is_compiled() else []
 compiled = pytest.mark.skipif(not LANES, reason="the kernels were not compiled")
 
 
@@ -61,7 +61,7 @@ def test_far_rows_are_searched_among_all_centers():
 @compiled
 def test_centers_far_from_pivots_are_passed_over():
     rows, centers = clustered(5000, 400, 20, 25, 1)
-    pivots = cpu.plus_plus(
+    pivots = refining.plus_plus(
         WeightedRows(centers, np.ones(400)), 40, 1, np.random.default_rng(0).random(40)
     )
     assert check(rows, centers, pivots) < 0.3 * 5000 * 400

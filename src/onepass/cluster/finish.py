@@ -16,7 +16,7 @@ import numpy as np
 
 from onepass.cluster.anchors import Anchors, at_rest
 from onepass.cluster.arrays import Doubles, Flags, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import refining
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
@@ -223,7 +223,7 @@ def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows)
         part = slice(start, start + _ROWS_AT_ONCE)
         rows = sample.rows[part]
         anchors = Anchors.of(rows, summary.centers, sample.strata[part])
-        doubtful, own = cpu.loosen(rows, centers, anchors.bounds(of_strata), shifts)
+        doubtful, own = refining.loosen(rows, centers, anchors.bounds(of_strata), shifts)
         if len(doubtful):
             gain[start + doubtful] = own - nearest_centers(rows[doubtful], centers).sq_distances
     # Where nearly nothing is left, a gain estimated may be more than all there is.

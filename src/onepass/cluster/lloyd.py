@@ -17,7 +17,7 @@ import numpy as np
 
 from onepass.cluster.anchors import SLACK, Anchors, at_rest, half_distances_to_closest
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import refining
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
 from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts
 from onepass.cluster.workers import spread, worth_threads
@@ -91,7 +91,7 @@ def lloyd(
     for the rows whose bounds have crossed, often one in ten. Memory: 12 bytes a row.
     """
     if len(data.rows) <= _FEW_ROWS:
-        return cpu.lloyd(data, centers, max_iter, tol)
+        return refining.lloyd(data, centers, max_iter, tol)
     run = LloydRun(data, centers, n_workers=n_workers, anchors=anchors)
     run.go_on(max_iter, tol, goal)
     return run.clustering()
@@ -217,7 +217,7 @@ class LloydRun:
         def loosen(start: int) -> Crossed:
             part = slice(start, start + _BOUNDED_ROWS)
             bounds = Bounds(self._labels[part], self._upper[part], self._lower[part])
-            found = cpu.loosen(self._data.rows[part], self.centers, bounds, shifts)
+            found = refining.loosen(self._data.rows[part], self.centers, bounds, shifts)
             return Crossed(found.rows + start, found.sq_distances)
 
         found = spread(self._n_workers, loosen, range(0, len(self._labels), _BOUNDED_ROWS))
@@ -225,7 +225,7 @@ class LloydRun:
 
     def _transfer(self, moved: Indices, former: Labels) -> None:
         """Move rows from the sums of their former clusters to those of their new ones."""
-        cpu.transfer(self._data, moved, former, self._labels, self._sums)
+        refining.transfer(self._data, moved, former, self._labels, self._sums)
         self._weights = self._count()
         self._heaviest = np.maximum(self._heaviest, self._weights)
         if (self._weights < _LIGHT * self._heaviest).any():

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Rows, WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import refining
 
 MAX_TABLE_VALUES = 2**24
 """Where rows times centers are more, nothing is swapped: it would take too long."""
@@ -41,7 +41,7 @@ def swap_centers(
         Swaps tried, each the best of five rows drawn.
     rng : numpy.random.Generator
     apart : ndarray, float32, optional
-        Squared distances between the rows, by `onepass.cluster.kernels.cpu.between`.
+        Squared distances between the rows, by `onepass.cluster.kernels.refining.between`.
 
     Returns
     -------
@@ -57,4 +57,4 @@ def swap_centers(
     """
     if len(centers) < 2 or len(data.rows) * len(centers) > MAX_TABLE_VALUES:
         return centers
-    return cpu.swap(data, centers, rng.random((n_steps, _CANDIDATES)), _LEAST_GAIN, apart)
+    return refining.swap(data, centers, rng.random((n_steps, _CANDIDATES)), _LEAST_GAIN, apart)

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from onepass.cluster.arrays import Doubles, Indices, Rows, WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import cpu, refining
 
 _LEAST_FEATURES = 12
 _FEWEST, _LEAST_SHARE, _MOST_SHARE = 16, 1 / 16, 1 / 4
@@ -72,7 +72,7 @@ class Pivots:
         elif self._n <= min(self._most, len(centers)):
             # Even numbers instead of random ones: what is found does not depend on them.
             uniforms = np.arange(1, self._n + 1, dtype=np.float64) * _GOLDEN % 1
-            self._chosen = cpu.plus_plus(WeightedRows(centers, weights), self._n, 1, uniforms)
+            self._chosen = refining.plus_plus(WeightedRows(centers, weights), self._n, 1, uniforms)
 
     def nearest(self, rows: Rows, centers: Rows) -> cpu.Nearest:
         """Find the closest center of each row; see `onepass.cluster.kernels.cpu.nearest_centers`.

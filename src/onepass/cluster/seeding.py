@@ -9,7 +9,7 @@ import numpy as np
 
 from onepass.cluster.arrays import Floats, Rows, WeightedRows
 from onepass.cluster.draws import draw
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import refining
 from onepass.cluster.kernels.cpu import nearest_centers
 
 Seeding: TypeAlias = Literal["random", "k-means++"]
@@ -38,8 +38,8 @@ def choose_centers(
         Draw many rows at once, each round half as many as are chosen already: for starts of
         hundreds of clusters, which one by one take long.
     apart : ndarray, float32, optional
-        Squared distances between the rows, by `onepass.cluster.kernels.cpu.between`: k-means++ one
-        by one is faster with them.
+        Squared distances between the rows, by `onepass.cluster.kernels.refining.between`: k-means++
+        one by one is faster with them.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def _kmeans_plusplus(
 ) -> Rows:
     n_candidates = 2 + int(math.log(n_clusters))
     uniforms = rng.random(1 + (n_clusters - 1) * n_candidates)
-    chosen = cpu.plus_plus(data, n_clusters, n_candidates, uniforms, apart)
+    chosen = refining.plus_plus(data, n_clusters, n_candidates, uniforms, apart)
     n_missing = n_clusters - len(chosen)
     if n_missing:  # every row lies on a chosen one: the rest is as good as any
         others = np.setdiff1d(np.arange(len(data.rows)), chosen)

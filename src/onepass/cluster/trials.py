@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Rows, WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels import cpu, refining
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
 from onepass.cluster.local_search import swap_centers
@@ -81,7 +81,7 @@ def make_trials(
     Each trial is two runs of Lloyd's iterations and 100 tried swaps, 30 for those crossed. Memory:
     20 MiB at most for the distances of all pairs of rows, and what a trial takes for each thread.
     """
-    apart = cpu.between(data.rows) if len(data.rows) <= _MOST_PAIRED else None
+    apart = refining.between(data.rows) if len(data.rows) <= _MOST_PAIRED else None
     n_operations = 2 * data.rows.size * settings.n_clusters
     do_all = partial(spread, worth_threads(settings.n_workers, n_operations))
     n_drawn = _DRAWN_FOR_FEW if settings.n_clusters <= _FEW_CLUSTERS else _DRAWN

@@ -2,7 +2,8 @@
 
 Everything here expects clean input: C-contiguous float32 rows without NaN, labels in range. The
 work is done by `native`, in C, where that has been compiled, and else by `reference`, with NumPy.
-What makes this module long is that what a kernel takes, returns and costs is said here, for both.
+What a kernel takes, returns and costs is said here for both; those of the last step are in
+`refining`.
 Measured on one core, with 500 centers, in microseconds a row::
 
     features                             2      10      26     100     400
@@ -20,14 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import native, reference
+from onepass.cluster.kernels import library, native, reference
 from onepass.cluster.kernels.results import (
-    Bounds,
-    Clustering,
-    Crossed,
     Found,
     Holdings,
-    Shifts,
     Sums,
 )
 
@@ -95,13 +92,13 @@ class TwoNearest(NamedTuple):
 @functools.cache
 def kernels() -> Any:
     """Return the module of kernels that is used here."""
-    return native if native.is_compiled() else reference
+    return native if library.is_compiled() else reference
 
 
 def describe() -> str:
     """Tell which kernels are used here, for a log."""
-    if native.is_compiled():
-        return f"compiled kernels, {native.fastest_lanes()} values at a time"
+    if library.is_compiled():
+        return f"compiled kernels, {library.fastest_lanes()} values at a time"
     return "NumPy, as the kernels were not compiled when this package was installed: slower"
 
 
@@ -168,7 +165,7 @@ def two_nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -
     found = kernels().search(rows, centers, origin, second=True)
     _search_doubtful_again(found, rows, centers)
     others = found.sq_distances + found.ahead
-    others -= _doubt(rows.shape[1]) * found.squares
+    others -= doubt_of(rows.shape[1]) * found.squares
     np.maximum(others, 0, out=others)
     return TwoNearest(found.labels, np.sqrt(found.sq_distances), np.sqrt(others, out=others))
 
@@ -236,34 +233,6 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     """
     sums: Sums = kernels().accumulate(rows, labels, n_clusters, weights)
     return sums
-
-
-def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float) -> Clustering:
-    """Move centers to the means of their rows until that gains little: for few rows.
-
-    Parameters
-    ----------
-    data : WeightedRows
-        At least as many rows as centers.
-    centers : ndarray of shape (n_clusters, n_features), float32
-        Where to start; not changed.
-    max_iter : int
-        Iterations at most.
-    tol : float
-        Stop when an iteration lowers the inertia by no more than this share of it.
-
-    Returns
-    -------
-    Clustering
-
-    Notes
-    -----
-    A center that no row is closest to is moved to the row that contributes most to the inertia.
-    Costs 2 * n_clusters * n_rows * n_features operations an iteration, and one more such search.
-    """
-    doubt = _doubt(data.rows.shape[1])
-    clustering: Clustering = kernels().lloyd(data, centers, max_iter, tol, doubt)
-    return clustering
 
 
 def move(data: WeightedRows, labels: Labels, sq_distances: Floats, holdings: Holdings) -> None:
@@ -354,139 +323,13 @@ def peak(rows: Rows) -> float:
     return largest
 
 
-def between(rows: Rows) -> Floats:
-    """Return the squared distances between all rows, computed from the differences.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, n_features), float32
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n), float32
-        For `plus_plus` and `swap`; n is n_samples, or more to fill lines up to whole vectors.
-
-    Notes
-    -----
-    Costs 1.5 * n_samples * n_samples * n_features operations, and twice as many without C.
-    """
-    apart: Floats = kernels().between(rows)
-    return apart
-
-
-def plus_plus(
-    data: WeightedRows,
-    n_clusters: int,
-    n_candidates: int,
-    uniforms: Doubles,
-    apart: Floats | None = None,
-) -> Indices:
-    """Choose rows to start from by greedy k-means++.
-
-    Parameters
-    ----------
-    data : WeightedRows
-    n_clusters : int
-    n_candidates : int
-        Rows drawn for each center but the first; the one that lowers the inertia most is taken.
-    uniforms : ndarray of shape (1 + (n_clusters - 1) * n_candidates,), float64
-        From [0, 1).
-    apart : ndarray, float32, optional
-        `between` of the rows, where that is known.
-
-    Returns
-    -------
-    ndarray of shape (n,), intp
-        Different rows; fewer than `n_clusters` where all others lie on these.
-
-    Notes
-    -----
-    Costs 3 * n_clusters * n_candidates * n_rows * n_features operations, without the last factor
-    where `apart` is given.
-    """
-    found: Indices = kernels().plus_plus(data, n_clusters, n_candidates, uniforms, apart)
-    return found
-
-
-def swap(
-    data: WeightedRows,
-    centers: Rows,
-    uniforms: Doubles,
-    least_gain: float,
-    apart: Floats | None = None,
-) -> Rows:
-    """Put rows in the place of centers where that lowers the inertia.
-
-    Parameters
-    ----------
-    data : WeightedRows
-    centers : ndarray of shape (n_clusters, n_features), float32
-        At least two; not changed.
-    uniforms : ndarray of shape (n_steps, n_candidates), float64
-        From [0, 1), to draw rows by in proportion to what they add to the inertia.
-    least_gain : float
-        Share of the inertia by which a swap must lower it.
-    apart : ndarray, float32, optional
-        `between` of the rows, where that is known.
-
-    Returns
-    -------
-    ndarray of shape (n_clusters, n_features), float32
-    """
-    swapped: Rows = kernels().swap(data, centers, uniforms, least_gain, apart)
-    return swapped
-
-
-def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
-    """Move the bounds of rows as far as their centers have moved.
-
-    Where they cross, the distance to the own center is measured, and becomes the upper bound.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_samples, n_features), float32
-    centers : ndarray of shape (n_clusters, n_features), float32
-        Where they are now.
-    bounds : Bounds
-        Changed in place.
-    shifts : Shifts
-
-    Returns
-    -------
-    Crossed
-        The rows whose bounds cross even so.
-    """
-    crossed: Crossed = kernels().loosen(rows, centers, bounds, shifts)
-    return crossed
-
-
-def transfer(
-    data: WeightedRows, moved: Indices, former: Labels, labels: Labels, sums: Doubles
-) -> None:
-    """Move rows from the sums of their former clusters to those of their new ones.
-
-    Parameters
-    ----------
-    data : WeightedRows
-    moved : ndarray of shape (n,), intp
-        Which rows.
-    former : ndarray of shape (n,), int32
-        The clusters these were in.
-    labels : ndarray of shape (n_samples,), int32
-        The clusters all rows are in now.
-    sums : ndarray of shape (n_clusters, n_features), float64
-        Changed in place.
-    """
-    kernels().transfer(data, moved, former, labels, sums)
-
-
 def _origin(rows: Rows) -> Rows:
     """Return the mean of the rows, summed by a product: `mean` takes ten times as long."""
     mean: Rows = np.ones(len(rows), np.float32) @ rows / np.float32(max(len(rows), 1))
     return mean
 
 
-def _doubt(n_features: int) -> float:
+def doubt_of(n_features: int) -> float:
     """Products of many terms lose more digits, as the square root of their number."""
     return _DOUBT * max(1.0, math.sqrt(n_features) / 16)
 
@@ -494,7 +337,7 @@ def _doubt(n_features: int) -> float:
 def _search_doubtful_again(found: Found, rows: Rows, centers: Rows) -> None:
     """Search by differences where products are in doubt."""
     exact = found.sq_distances
-    doubtful = np.flatnonzero(exact < _doubt(rows.shape[1]) * found.squares)
+    doubtful = np.flatnonzero(exact < doubt_of(rows.shape[1]) * found.squares)
     doubtful = doubtful[exact[doubtful] > 0]
     if len(doubtful):
         kernels().search_exactly(found, doubtful, rows, centers)

@@ -1,4 +1,5 @@
-/* Search and accumulation in C, for any processor; native.py calls it and says what it expects.
+/* Search and accumulation in C, for any processor; native.py calls it, library.py says what it is
+   given.
 
    One search costs 2 * n_rows * n_centers * n_features operations. It is written for vectors of
    any width, and compiled for those of the processors there are: which are used is asked of the
