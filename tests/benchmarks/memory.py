@@ -150,16 +150,12 @@ def parameters_of(k: int) -> Parameters:
     return KMeans(k, init="random")._checked()
 
 
-def stated(n_features: int, k: int, n_workers: int) -> float:
-    """Return the bytes that README states: those of `onepass.KMeans`, and more to merge workers."""
+def stated(n_features: int, k: int) -> float:
+    """Return the bytes that README and `onepass.KMeans` state."""
     d, known = n_features, parameters_of(k)
     m, b = known.n_sampled(d), max(known.n_in_batch(d), 3 * known.n_centers)
-    return (
-        m * (10 * d + 80)
-        + 40 * known.n_centers * d
-        + 6 * b * d
-        + (18 if n_workers > 1 else 2) * MIB
-    )
+    pairs = known.n_centers**2 if known.n_centers <= 2304 else 0
+    return m * (10 * d + 80) + 40 * known.n_centers * d + 4 * pairs + 6 * b * d + 2 * MIB
 
 
 def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]:
@@ -177,7 +173,7 @@ def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]
         "rows": n,
         "peak": job.peak - least.peak,
         "all": job.all_processes - least.all_processes,
-        "stated": stated(d, k, n_workers),
+        "stated": stated(d, k),
     }
 
 

@@ -205,6 +205,15 @@ def test_rows_are_held_back_until_they_are_a_batch(d, options, n):
     assert kmeans.partial_fit(np.ones((1, d))).n_centers_ > 0
 
 
+def test_flushed_rows_are_absorbed_at_once_and_change_nothing():
+    X = mixture(300, 3, 5)
+    kmeans = KMeans(5).flush().partial_fit(X)
+    assert kmeans.n_centers_ == 0
+    assert kmeans.flush().n_centers_ > 0
+    expected = KMeans(5).partial_fit(X).finalize().cluster_centers_
+    assert np.array_equal(kmeans.finalize().cluster_centers_, expected)
+
+
 def test_a_further_epoch_is_an_exact_step_of_lloyd():
     X = mixture(30_000, 4, 10)
     kmeans = KMeans(10, reservoir_bytes=2**18).partial_fit(X).finalize()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -133,22 +133,30 @@ class RowBuffer:
     ----------
     batch_size : int
         Rows of a batch; may be changed between batches.
+    n_features : int
 
     Notes
     -----
-    Pieces of just that size are passed through without a copy; at most a batch is kept.
+    Pieces of just that size are passed through without a copy; at most a batch is kept. Memory:
+    ``4 * n_features + 8`` bytes for each row kept, and as much again where pieces are small.
     """
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, n_features: int) -> None:
         self.batch_size = batch_size
-        self._pieces: list[WeightedRows] = []
         self._n_rows = 0
+        self._rows = np.empty((0, n_features), np.float32)
+        self._weights = np.empty(0)
 
     def __len__(self) -> int:
         return self._n_rows
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the room for more rows behind when it goes to another process."""
+        rows, weights = self._held()
+        return self.__dict__ | {"_rows": rows, "_weights": weights}
+
     def push(self, piece: WeightedRows) -> Iterator[WeightedRows]:
-        """Add rows; yields the batches they complete.
+        """Add rows; yields the batches they complete, each valid until the next is asked for.
 
         Parameters
         ----------
@@ -163,22 +171,31 @@ class RowBuffer:
             taken = self.batch_size - self._n_rows
             head = WeightedRows(rows[:taken], weights[:taken])
             rows, weights = rows[taken:], weights[taken:]
-            yield _join([*self._empty(), head])
-        if len(rows):
-            self._pieces.append(WeightedRows(rows.copy(), weights.copy()))
-            self._n_rows += len(rows)
+            if self._n_rows:
+                self._keep(head)
+                head = self._held()
+                self._n_rows = 0
+            yield head
+        self._keep(WeightedRows(rows, weights))
 
     def flush(self) -> WeightedRows | None:
         """Return what is kept as a last, shorter batch; None if nothing is."""
-        return _join(self._empty()) if self._n_rows else None
+        if not self._n_rows:
+            return None
+        rest = self._held()
+        self._n_rows = 0
+        return rest
 
-    def _empty(self) -> list[WeightedRows]:
-        pieces, self._pieces, self._n_rows = self._pieces, [], 0
-        return pieces
+    def _held(self) -> WeightedRows:
+        return WeightedRows(self._rows[: self._n_rows], self._weights[: self._n_rows])
 
-
-def _join(pieces: list[WeightedRows]) -> WeightedRows:
-    if len(pieces) == 1:
-        return pieces[0]
-    rows, weights = zip(*pieces, strict=True)
-    return WeightedRows(np.concatenate(rows), np.concatenate(weights))
+    def _keep(self, piece: WeightedRows) -> None:
+        n = self._n_rows + len(piece.rows)
+        if n > len(self._rows) or not self._rows.flags.writeable:  # as unpickled from such memory
+            room = min(self.batch_size, 2 * n)
+            held = self._held()
+            self._rows = np.empty((room, self._rows.shape[1]), np.float32)
+            self._weights = np.empty(room)
+            self._rows[: self._n_rows], self._weights[: self._n_rows] = held
+        self._rows[self._n_rows : n], self._weights[self._n_rows : n] = piece
+        self._n_rows = n

@@ -121,8 +121,10 @@ def _refine(
     n_tried, n_finalists = _MANY if len(data.rows) * settings.n_clusters <= _QUICK else _FEW
     tol = settings.tol * _FINER
     heats = min(_HEATS, settings.max_iter)
-    part = slice(None, None, _PART if len(data.rows) >= _PART * _LEAST_ROWS else 1)
-    few = WeightedRows(data.rows[part].copy(), data.weights[part].copy())
+    part, few = slice(None), data
+    if len(data.rows) >= _PART * _LEAST_ROWS:
+        part = slice(None, None, _PART)
+        few = WeightedRows(data.rows[part].copy(), data.weights[part].copy())
     run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
     try_out = partial(run, few, max_iter=heats, anchors=anchors.part(part))
     reached = [try_out(start.centers).inertia for start in candidates[:n_tried]]

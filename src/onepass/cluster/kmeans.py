@@ -100,7 +100,7 @@ class KMeans(Estimator):
     -----
     Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features,
     m rows in the sample and b = max(rows of a batch, 3 K): at most about ``m (10 d + 80) + 40 K d +
-    6 b d + 2 MiB``. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
+    6 b d + 2 MiB``, and ``4 K^2`` while K is not above 2,304. Time: one search among at most 1.125 K centers a row, 2 K d operations each.
 
     Examples
     --------
@@ -210,6 +210,17 @@ class KMeans(Estimator):
         shard = type(self)(**self.get_params())
         shard._n_shards = n_shards  # noqa: SLF001 - one of us
         return shard
+
+    @one_blas_thread
+    def flush(self) -> Self:
+        """Absorb the rows that are held back until they are a batch: the last one ends here.
+
+        `finalize` and `merge` do so themselves. A shard does it best where it is, before it goes to
+        where all are merged.
+        """
+        if self._stream is not None:
+            self._stream.flush()
+        return self
 
     @one_blas_thread
     def merge(self, other: KMeans) -> Self:

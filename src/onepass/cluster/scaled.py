@@ -65,6 +65,10 @@ class ScaledStream:
         self._scale_to(self._scale.wanted(peak(data.rows)))
         self._stream.push(WeightedRows(self._scaled(data.rows), data.weights))
 
+    def flush(self) -> None:
+        """Absorb the rows held back."""
+        self._stream.flush()
+
     def merge(self, other: ScaledStream) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
         exponent = max(self._scale.wanted(other._scale.peak), other._scale.wanted(self._scale.peak))

@@ -69,7 +69,7 @@ class Stream:
         self._seed = seed
         self._rng = np.random.default_rng(seed)
         self._reservoir = Reservoir(parameters.n_sampled(n_features, n_shards), n_features)
-        self._buffer = RowBuffer(parameters.n_in_first_batch(n_features))
+        self._buffer = RowBuffer(parameters.n_in_first_batch(n_features), n_features)
 
     @property
     def n_rows(self) -> int:

@@ -28,7 +28,7 @@ def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
         kmeans.partial_fit(batch)
         msds = kmeans.short_term_msd_, kmeans.long_term_msd_
         tell(Seen(reader.n_rows, reader.n_bytes, i, *msds))
-    return kmeans
+    return kmeans.flush()
 
 
 def step(model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
