@@ -77,6 +77,14 @@ def test_rows_that_lie_on_centers_and_centers_that_lie_on_one_another():
 
 
 @compiled
+def test_no_rows_need_no_pivots():
+    found, n_looked = native.search_by_pivots(
+        np.empty((0, 3), np.float32), np.ones((5, 3), np.float32), np.zeros(3, np.float32), [0]
+    )
+    assert (len(found.labels), n_looked) == (0, 0)
+
+
+@compiled
 def test_pivots_that_are_no_centers_are_refused():
     rows, centers = clustered(10, 5, 3, 2, 1)
     for pivots in ([], [-1], [5]):

@@ -233,6 +233,7 @@ TARGET static int64_t NAME(search_by_pivots)(const problem *p, const int64_t *pi
     const weighted centers = {p->centers, 0, k, d};
     const table nothing = {0};
     CROWD crowd;
+    if (!n) return 0;
     if (NAME(gather)(&crowd, &centers, &nothing, 0)) return -1;
     const int64_t stride = crowd.n_filled, n_keys = n_pivots > KEYS ? n_pivots : KEYS;
     const int64_t n_near = ROWS * d, n_points = n_pivots * d, n_packed = stride * (d + 1);
