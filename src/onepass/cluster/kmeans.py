@@ -100,7 +100,7 @@ class KMeans(Estimator):
     -----
     Memory beside the caller's rows, in bytes, with K = n_clusters * center_factor, d features,
     m rows in the sample and b = max(rows of a batch, 3 K): at most about ``m (10 d + 80) + 40 K d +
-    6 b d + 2 MiB``, and ``4 K^2`` while K is not above 2,304. Time: one search among at most
+    4 b d + 2 MiB``, and ``4 K^2`` while K is not above 2,304. Time: one search among at most
     1.125 K centers a row, 2 K d operations each.
 
     Examples
