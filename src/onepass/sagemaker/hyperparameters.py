@@ -129,7 +129,7 @@ class Hyperparameters:
     num_workers: int | Literal["auto"] = _declare(
         auto_or(whole(1, 1024)),
         "Processes that share the data (an addition of Onepass). auto: one for each CPU, as far as "
-        "there are 32 MiB of data for each. The model depends on their number.",
+        "there are 64 MiB of data for each. The model depends on their number.",
         "auto",
     )
     reservoir_mib: int = _declare(

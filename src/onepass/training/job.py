@@ -36,7 +36,7 @@ from onepass.training.tasks import score, step, summarise
 _log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
-_BYTES_A_WORKER = 32 * 2**20
+_BYTES_A_WORKER = 64 * 2**20
 _LEAST_BYTES = 4096
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
