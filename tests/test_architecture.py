@@ -31,6 +31,7 @@ FACE = "onepass"
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py",),
+    "isal": ("data/streams.py",),
     "ctypes": ("cluster/kernels/library.py",),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from onepass.data.record_file import READ_BYTES, RecordFile
-from onepass.data.shards import whole_files
+from onepass.data.sources import whole_files
+from onepass.data.streams import OpenSource
 from onepass.formats.record_writer import write_rows
 
 WIDTHS = [10, 26, 100, 400, 784]
@@ -80,7 +81,8 @@ class Readers:
 
     def decoded(self) -> int:
         n_bytes = 0
-        with RecordFile(whole_files([self.path])[0], self.n_features) as file:
+        with OpenSource(whole_files([self.path])[0]) as source:
+            file = RecordFile(next(source.objects()), self.n_features)
             while n := file.decode(self.rows).n_bytes:
                 n_bytes += n
         return n_bytes

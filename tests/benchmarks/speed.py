@@ -36,7 +36,7 @@ from onepass import KMeans, load_model
 from onepass.cluster.kernels.cpu import kernels
 from onepass.cluster.parameters import auto_batch_size
 from onepass.data.batches import BatchReader
-from onepass.data.shards import Span, n_bytes_of, whole_files
+from onepass.data.sources import Span, n_bytes_of, whole_files
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's --doctest-modules imports it from afar
 from data_sets import WIDE, DataSet, Mixture, heavy_tailed

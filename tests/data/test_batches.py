@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.record_file import READ_BYTES
-from onepass.data.shards import Span, whole_files
+from onepass.data.sources import Span, whole_files
 from onepass.errors import DecodeError, PlatformError, WidthError
 from onepass.formats.record_writer import write_rows
 

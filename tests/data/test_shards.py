@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.data.batches import BatchReader
-from onepass.data.shards import Span, cut, n_bytes_of, whole_files
+from onepass.data.shards import cut
+from onepass.data.sources import Span, n_bytes_of, whole_files
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAGIC_BYTES, frame
 

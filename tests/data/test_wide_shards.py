@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onepass.data.batches import BatchReader
-from onepass.data.shards import cut, whole_files
+from onepass.data.shards import cut
+from onepass.data.sources import whole_files
 from onepass.errors import DecodeError, PlatformError
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAGIC_BYTES

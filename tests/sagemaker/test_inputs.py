@@ -105,17 +105,48 @@ def test_the_short_form_of_local_mode_is_read(write):
     assert job.train.content_type == "text/csv;label_size=0"
 
 
-@pytest.mark.parametrize("mode", ["File", "FastFile", None])
-def test_a_channel_of_files_is_read_in_mode(write, mode):
-    read_job_input(write(channels={"train": {"TrainingInputMode": mode}}))
+@pytest.mark.parametrize("mode", ["File", "FastFile", "Pipe", None])
+def test_a_channel_is_read_in_any_mode(write, mode):
+    job = read_job_input(write(channels={"train": {"TrainingInputMode": mode}}))
+    assert job.train.mode == (mode or "File")
+    assert not job.train.wrapped
+
+
+def test_each_pass_has_a_pipe_beside_the_directory(write, tmp_path):
+    job = read_job_input(write(channels={"train": {"TrainingInputMode": "Pipe"}}))
+    assert job.train.pipe(0) == tmp_path / "input/data/train_0"
+    assert job.train.pipe(12) == tmp_path / "input/data/train_12"
 
 
 @pytest.mark.parametrize("name", ["train", "test"])
-def test_pipe_mode_is_refused_by_name(write, name):
-    channels = {"train": {}, name: {"TrainingInputMode": "Pipe"}}
-    text = refusal(write(channels=channels))
-    assert f"channel {name!r}: TrainingInputMode='Pipe'" in text
-    assert "File and FastFile" in text
+def test_other_modes_are_refused_by_name(write, name):
+    channels = {"train": {}, name: {"TrainingInputMode": "pipe"}}
+    assert refusal(write(channels=channels)) == (
+        f"channel {name!r}: TrainingInputMode='pipe' is not known; accepted are File, FastFile, "
+        "Pipe"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "wrapped"), [(None, False), ("None", False), ("RecordIO", True)]
+)
+def test_a_pipe_may_wrap_objects_in_records(write, wrapper, wrapped):
+    described = {"TrainingInputMode": "Pipe", "RecordWrapperType": wrapper}
+    assert read_job_input(write(channels={"train": described})).train.wrapped == wrapped
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"RecordWrapperType": "RecordIO"},
+        {"RecordWrapperType": "RecordIO", "TrainingInputMode": "FastFile"},
+        {"RecordWrapperType": "recordio", "TrainingInputMode": "Pipe"},
+    ],
+)
+def test_other_wrappers_are_refused(write, described):
+    text = refusal(write(channels={"train": described}))
+    assert "channel 'train': RecordWrapperType='" in text
+    assert "must be None, or RecordIO in Pipe mode" in text
 
 
 def test_two_hosts_are_refused_by_number(write):

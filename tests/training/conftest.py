@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,23 @@ class OptMl:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(rows if isinstance(rows, bytes) else write_rows(rows))
         return path
+
+    def feed(self, *contents, channel="train", late_s=0.0):
+        """Write contents to the pipes of a channel's passes, each once it is read, in a thread."""
+
+        def write():
+            time.sleep(late_s)
+            for epoch, content in enumerate(contents):
+                path = self.base / f"input/data/{channel}_{epoch}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.mkfifo(path)
+                with path.open("wb") as file:
+                    file.write(content)
+                path.unlink()
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        return thread
 
     @property
     def command(self):

@@ -314,11 +314,11 @@ def more_clusters_than_rows(job, rows):
     return "channel 'train' has 600 rows, fewer than k=601 clusters"
 
 
-def pipe_mode(job, rows):
+def unknown_mode(job, rows):
     job.configure(k="3", feature_dim="3")
     job.put(rows)
-    job.write_config("inputdataconfig", {"train": {"TrainingInputMode": "Pipe"}})
-    return "channel 'train': TrainingInputMode='Pipe' is not read"
+    job.write_config("inputdataconfig", {"train": {"TrainingInputMode": "Stream"}})
+    return "channel 'train': TrainingInputMode='Stream' is not known"
 
 
 def csv_content(job, rows):
@@ -370,7 +370,7 @@ def other_width_of_test_data(job, rows):
         empty_channel,
         missing_channel,
         more_clusters_than_rows,
-        pipe_mode,
+        unknown_mode,
         csv_content,
         csv_data,
         broken_json,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from typing import Any
@@ -18,7 +19,8 @@ class BarProgress:
         self._done = 0
         self._speed = ""
         self._bar: Any = click.progressbar(
-            length=max(1, n_bytes),
+            None if n_bytes else itertools.repeat(None),  # moves to and fro
+            length=n_bytes or None,
             label=what,
             file=sys.stderr,
             item_show_func=lambda _: self._speed,

@@ -1,34 +1,40 @@
-"""Files of RecordIO-protobuf to batches of rows, in bounded memory."""
+"""Files or pipes of RecordIO-protobuf to batches of rows, in bounded memory."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from onepass.data.record_file import RecordFile
-from onepass.data.shards import Span, n_bytes_of
+from onepass.data.sources import Pipe, Source, is_compressed, n_bytes_of
+from onepass.data.streams import OpenSource
 from onepass.formats.arrays import Rows
 from onepass.formats.recordio import HEADER_BYTES
-from onepass.formats.records import Decoded
+
+_MOST_VALUES = 2**24
 
 
 class BatchReader:
-    """Reads files one behind the other and cuts their rows into batches.
+    """Reads sources one behind the other and cuts their rows into batches.
 
     Parameters
     ----------
-    spans : sequence of Span
-        Files, or parts of them.
+    sources : sequence of Span or Pipe
+        Files, parts of them, or pipes.
     n_features : int
         The width every record must have.
     batch_rows : int
-        Rows of a batch; the last one may be shorter. Batches run on from file to file.
+        Rows of a batch, as far as 64 MiB hold them; the last one may be shorter. Batches run on
+        from file to file.
 
     Attributes
     ----------
-    n_rows, n_bytes : int
+    n_rows : int
         Decoded so far.
+    n_bytes : int
+        Read so far, compressed as they are.
 
     Notes
     -----
@@ -36,8 +42,8 @@ class BatchReader:
     forward only.
     """
 
-    def __init__(self, spans: Sequence[Span], n_features: int, batch_rows: int) -> None:
-        self.spans = spans
+    def __init__(self, sources: Sequence[Source], n_features: int, batch_rows: int) -> None:
+        self.sources = sources
         self.n_features = n_features
         self.batch_rows = batch_rows
         self.n_rows = 0
@@ -55,15 +61,23 @@ class BatchReader:
         PlatformError
             When a file cannot be read.
         """
-        batch = np.empty((min(self.batch_rows, most_rows(self.spans)), self.n_features), np.float32)
+        room = max(1, _MOST_VALUES // self.n_features)
+        n_rows = min(self.batch_rows, most_rows(self.sources), room)
+        batch = np.empty((n_rows, self.n_features), np.float32)
         filled = 0
-        for span in self.spans:
-            with RecordFile(span, self.n_features) as file:
-                while n := self._count(file.decode(batch[filled:])):
-                    filled += n
-                    if filled == len(batch):
-                        yield batch
-                        filled = 0
+        for source in self.sources:
+            n_bytes_before = self.n_bytes
+            with OpenSource(source) as open_source:
+                for opened in open_source.objects():
+                    file = RecordFile(opened, self.n_features)
+                    while n := file.decode(batch[filled:]).n_rows:
+                        filled += n
+                        self.n_rows += n
+                        self.n_bytes = n_bytes_before + open_source.n_read
+                        if filled == len(batch):
+                            yield batch
+                            filled = 0
+                self.n_bytes = n_bytes_before + open_source.n_read
         if filled:
             yield batch[:filled]
 
@@ -75,17 +89,14 @@ class BatchReader:
         DecodeError
             As reading the record would; `WidthError` when it has another width.
         """
-        for span in self.spans:
-            with RecordFile(span, self.n_features) as file:
-                if file.peek():
+        for source in self.sources:
+            with OpenSource(source) as open_source:
+                if any(RecordFile(o, self.n_features).peek() for o in open_source.objects()):
                     return
 
-    def _count(self, done: Decoded) -> int:
-        self.n_rows += done.n_rows
-        self.n_bytes += done.n_bytes
-        return done.n_rows
 
-
-def most_rows(spans: Sequence[Span]) -> int:
-    """Return more rows than the spans can hold, so that nothing is made far too large."""
-    return n_bytes_of(spans) // HEADER_BYTES + 1
+def most_rows(sources: Sequence[Source]) -> int:
+    """Return more rows than the sources can hold, so that nothing is made far too large."""
+    if any(isinstance(source, Pipe) or is_compressed(source.path) for source in sources):
+        return sys.maxsize
+    return n_bytes_of(sources) // HEADER_BYTES + 1

@@ -1,14 +1,11 @@
-"""One file of RecordIO-protobuf, decoded block by block."""
+"""One object of RecordIO-protobuf, decoded block by block."""
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 
-from onepass.data.shards import Span
-from onepass.errors import DecodeError, PlatformError
+from onepass.data.streams import Opened
+from onepass.errors import DecodeError
 from onepass.formats.arrays import Bytes, Rows
 from onepass.formats.records import Decoded, RecordDecoder
 
@@ -19,12 +16,12 @@ _PAGE_BYTES = 4096
 
 
 class RecordFile:
-    """Decodes a file from its beginning to its end.
+    """Decodes an object from its beginning to its end.
 
     Parameters
     ----------
-    span : Span
-        The file, or part of it. Positions in messages count from the beginning of the span.
+    opened : Opened
+        Its bytes; positions in messages count from the first.
     n_features : int
         The width every record must have.
 
@@ -35,30 +32,13 @@ class RecordFile:
     starts with a page of memory: copies from the page cache to other places took twice the time.
     """
 
-    def __init__(self, span: Span, n_features: int) -> None:
-        self._path = span.path
-        self._n_left = span.stop - span.start
+    def __init__(self, opened: Opened, n_features: int) -> None:
+        self._stream, self._name = opened
         self._decoder = RecordDecoder(n_features)
         self._room = 16 * _PAGE_BYTES
         self._buffer = _page_aligned(self._room + READ_BYTES)
         self._left = self._buffer[:0]
         self._at_end = False
-        try:
-            self._file = span.path.open("rb", buffering=0)
-            self._file.seek(span.start)
-        except OSError as error:
-            raise PlatformError(f"cannot open {span.path}: {error.strerror}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
 
     def decode(self, out: Rows) -> Decoded:
         """Decode the next rows.
@@ -71,7 +51,7 @@ class RecordFile:
         Returns
         -------
         Decoded
-            No rows only when the file has ended.
+            No rows only when the object has ended.
 
         Raises
         ------
@@ -91,7 +71,7 @@ class RecordFile:
                     return done
                 self._read()
         except DecodeError as error:
-            raise error.within(str(self._path)) from error
+            raise error.within(self._name) from error
 
     def peek(self) -> bool:
         """Check the width of the next record, without unfolding it or passing it.
@@ -99,7 +79,7 @@ class RecordFile:
         Returns
         -------
         bool
-            False only when the file has ended.
+            False only when the object has ended.
         """
         try:
             while not self._decoder.peek(self._left):
@@ -108,7 +88,7 @@ class RecordFile:
                     return False
                 self._read()
         except DecodeError as error:
-            raise error.within(str(self._path)) from error
+            raise error.within(self._name) from error
         return True
 
     def _read(self) -> None:
@@ -121,15 +101,9 @@ class RecordFile:
             self._left = left
         start = self._room - n_left
         self._buffer[start : self._room] = self._left
-        try:
-            n = self._file.readinto(self._buffer[self._room :][: self._n_left].data)
-        except OSError as error:
-            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+        n = self._stream.readinto(self._buffer[self._room :].data)
         self._left = self._buffer[start : self._room + n]
-        self._n_left -= n
         self._at_end = n == 0
-        if self._at_end and self._n_left:
-            raise PlatformError(f"{self._path} is {self._n_left} bytes shorter than it was")
 
 
 def _page_aligned(n_bytes: int) -> Bytes:

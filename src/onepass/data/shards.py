@@ -10,39 +10,14 @@ import struct
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
+from onepass.data.sources import Span, is_compressed, n_bytes_of, whole_files
 from onepass.errors import PlatformError
 from onepass.formats.recordio import HEADER_BYTES, MAGIC, MAGIC_BYTES, MAX_FRAME_BYTES, FrameKind
 
 _LOOKED_AT_BYTES = 2**20
 _CHAIN = 16
 _HEADER = struct.Struct("<II")
-
-
-class Span(NamedTuple):
-    """Part of a file: whole records from one byte to another.
-
-    Attributes
-    ----------
-    path : Path
-    start, stop : int
-        Byte offsets; a record starts at `start`, and `stop` is where the last one ends.
-    """
-
-    path: Path
-    start: int
-    stop: int
-
-
-def whole_files(files: Sequence[Path]) -> list[Span]:
-    """Return a span for each file, from its beginning to its end."""
-    return [Span(path, 0, path.stat().st_size) for path in files]
-
-
-def n_bytes_of(spans: Sequence[Span]) -> int:
-    """Return how many bytes some spans have together."""
-    return sum(span.stop - span.start for span in spans)
 
 
 def cut(files: Sequence[Path], n_shards: int) -> list[list[Span]]:
@@ -57,8 +32,8 @@ def cut(files: Sequence[Path], n_shards: int) -> list[list[Span]]:
     Returns
     -------
     list of list of Span
-        One list for each shard, of about the same number of bytes; some may be empty. A file in
-        which no record is found again is not cut.
+        One list for each shard, of about the same number of bytes; some may be empty. A file that
+        is compressed, or in which no record is found again, is not cut.
 
     Raises
     ------
@@ -80,6 +55,21 @@ def cut(files: Sequence[Path], n_shards: int) -> list[list[Span]]:
     return shards
 
 
+def share(files: Sequence[Path], n_shards: int) -> list[list[Span]]:
+    """Share files out whole, in their order, so that each shard has about as many bytes.
+
+    Parameters and result are those of `cut`.
+    """
+    shards: list[list[Span]] = [[] for _ in range(n_shards)]
+    spans = whole_files(files)
+    total, before = max(1, n_bytes_of(spans)), 0
+    for span in spans:
+        middle = before + span.stop // 2
+        shards[min(middle * n_shards // total, n_shards - 1)].append(span)
+        before += span.stop
+    return shards
+
+
 def _boundary(path: Path, at: int, size: int) -> int:
     """Find where the first record at or behind a byte starts; the file's end where there is none.
 
@@ -87,6 +77,8 @@ def _boundary(path: Path, at: int, size: int) -> int:
     """
     if at <= 0 or at >= size:
         return min(max(at, 0), size)
+    if is_compressed(path):
+        return size
     start = at + -at % 4
     try:
         with path.open("rb", buffering=0) as file:

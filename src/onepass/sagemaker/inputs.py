@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from onepass.sagemaker.paths import Paths
 
 DEFAULT_HOST = "algo-1"
 DEFAULT_CONTENT_TYPE = "application/x-recordio-protobuf"
-_READ_MODES = ("File", "FastFile")
+_WRAPPERS = ("None", "RecordIO")
+
+
+class InputMode(StrEnum):
+    """How a channel's data come."""
+
+    FILE = "File"
+    FAST_FILE = "FastFile"
+    PIPE = "Pipe"
 
 
 @dataclass(frozen=True)
@@ -24,13 +33,23 @@ class Channel:
     ----------
     name : str
     directory : Path
+        Of its files; pipes lie beside it.
     content_type : str
         A media type; RecordIO-protobuf when the job names none.
+    mode : InputMode
+    wrapped : bool
+        Each object comes as one RecordIO record, in a pipe.
     """
 
     name: str
     directory: Path
     content_type: str
+    mode: InputMode = InputMode.FILE
+    wrapped: bool = False
+
+    def pipe(self, epoch: int) -> Path:
+        """Return the pipe of a pass over the data, counted from 0."""
+        return self.directory.with_name(f"{self.name}_{epoch}")
 
 
 @dataclass(frozen=True)
@@ -87,14 +106,21 @@ def read_job_input(paths: Paths) -> JobInput:
 def _channel(paths: Paths, name: str, described: Any) -> Channel:
     if not isinstance(described, dict):
         raise UserError(f"{paths.input_data_config}: channel {name!r} must be an object")
-    mode = described.get("TrainingInputMode") or "File"
-    if mode not in _READ_MODES:
+    mode = described.get("TrainingInputMode") or InputMode.FILE
+    if mode not in [*InputMode]:
+        accepted = ", ".join(InputMode)
         raise UserError(
-            f"channel {name!r}: TrainingInputMode={mode!r} is not read by this version; "
-            f"accepted are {' and '.join(_READ_MODES)}"
+            f"channel {name!r}: TrainingInputMode={mode!r} is not known; accepted are {accepted}"
+        )
+    wrapper = described.get("RecordWrapperType") or "None"
+    if wrapper not in _WRAPPERS or (wrapper != "None" and mode != InputMode.PIPE):
+        raise UserError(
+            f"channel {name!r}: RecordWrapperType={wrapper!r} with TrainingInputMode={mode!r} is "
+            "not accepted: RecordWrapperType must be None, or RecordIO in Pipe mode"
         )
     content_type = described.get("ContentType") or DEFAULT_CONTENT_TYPE
-    return Channel(name, paths.data / name, str(content_type))
+    directory = paths.data / name
+    return Channel(name, directory, str(content_type), InputMode(mode), wrapper != "None")
 
 
 def _this_host(described: dict[str, Any], path: Path) -> str:

@@ -17,20 +17,18 @@ from typing import NoReturn, TypeVar
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
 from onepass.cluster.kmeans import KMeans
-from onepass.cluster.parameters import auto_batch_size, auto_center_factor
+from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
-from onepass.data.batches import BatchReader, most_rows
-from onepass.data.channels import list_files
-from onepass.data.shards import Span, cut, n_bytes_of, whole_files
+from onepass.data.batches import BatchReader
+from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, PlatformError, UserError, WidthError
-from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
-from onepass.resources import available_cpus
-from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
-from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
+from onepass.sagemaker.hyperparameters import Hyperparameters
+from onepass.sagemaker.inputs import JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.log import JobLog, log_setup
 from onepass.training.passes import Seen, ShardError, Task, run_pass
 from onepass.training.progress import Progress
+from onepass.training.readers import check_channel, peek_at, reader_of, readers_of, rows_at_once
 from onepass.training.tasks import score, step, summarise
 
 _log = logging.getLogger(__name__)
@@ -75,8 +73,7 @@ def read_configuration(paths: Paths) -> JobInput:
     job = read_job_input(paths)
     for channel in (job.train, job.test):
         if channel is not None:
-            _check_content_type(channel)
-            list_files(channel.directory, channel.name)
+            check_channel(channel)
     for name in job.ignored:
         _log.warning("channel %r is not used: k-means takes 'train' and 'test'", name)
     return job
@@ -102,8 +99,8 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
     log_setup(job)
     try:
         for channel in (job.train, job.test):
-            _peek_at(channel, job.hyperparameters.feature_dim)
-        _check_k(job)
+            if channel is not None:
+                peek_at(channel, job.hyperparameters)
         return _Job(job, paths, progress).run()
     except WidthError as error:
         wanted = job.hyperparameters.feature_dim
@@ -145,7 +142,7 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        readers = self._readers(self._job.train)
+        readers = readers_of(self._job.train, self._wanted)
         what = "one pass over the data"
         if len(readers) == 1:
             self._pass(what, partial(summarise, self._kmeans), readers)
@@ -174,7 +171,8 @@ class _Job:
     def _refine(self, epoch: int) -> bool:
         """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
         task = partial(step, self._kmeans.to_model())
-        steps = self._pass(f"epoch {epoch + 1}", task, self._readers(self._job.train))
+        readers = readers_of(self._job.train, self._wanted, epoch)
+        steps = self._pass(f"epoch {epoch + 1}", task, readers)
         msd = self._kmeans.take_step(steps)
         _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
         self._log.lap("further epochs")
@@ -197,7 +195,7 @@ class _Job:
             _log.info("Test data is not provided.")
             return {}
         task = partial(score, self._kmeans.to_model())
-        readers = self._readers(self._job.test)
+        readers = readers_of(self._job.test, self._wanted)
         try:
             scored = run_pass(task, readers, lambda _: None)
         except ShardError as error:
@@ -210,18 +208,9 @@ class _Job:
         self._log.lap("score")
         return scores
 
-    def _readers(self, channel: Channel) -> list[BatchReader]:
-        """Return a reader for each worker's shard of a channel."""
-        files = list_files(channel.directory, channel.name)
-        n_workers = _n_workers(self._wanted, n_bytes_of(whole_files(files)))
-        return [self._reader(spans) for spans in cut(files, n_workers)]
-
-    def _reader(self, spans: Sequence[Span]) -> BatchReader:
-        return BatchReader(spans, self._wanted.feature_dim, _rows_at_once(self._wanted))
-
     def _pass(self, what: str, task: Task[_R], readers: Sequence[BatchReader]) -> list[_R]:
         """Do a task for all shards and tell how far it is."""
-        self._progress.start(what, sum(n_bytes_of(reader.spans) for reader in readers))
+        self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
         try:
             done = run_pass(task, readers, self._tell)
         except ShardError as error:
@@ -242,43 +231,29 @@ class _Job:
         """Raise what went wrong in a process; where it is a record, with its number."""
         if error.kind == "DecodeError":
             # A shard has not counted the records before its own. One reader for all does.
-            paths = dict.fromkeys(span.path for reader in readers for span in reader.spans)
-            for _ in self._reader(whole_files(list(paths))):
+            paths = dict.fromkeys(source.path for reader in readers for source in reader.sources)
+            for _ in reader_of(whole_files(list(paths)), self._wanted):
                 pass
         kinds = {"PlatformError": PlatformError, "AlgorithmError": AlgorithmError}
         raise kinds.get(error.kind, UserError)(error.message) from error
-
-
-def _n_workers(wanted: Hyperparameters, n_bytes: int) -> int:
-    """Return how many processes share so much data."""
-    if wanted.num_workers != "auto":
-        return max(1, min(wanted.num_workers, n_bytes // _LEAST_BYTES))
-    return max(1, min(available_cpus(), n_bytes // _BYTES_A_WORKER))
-
-
-def _rows_at_once(wanted: Hyperparameters) -> int:
-    """Return the rows of a batch; the default, which SDKs send unasked, leaves them to us."""
-    if wanted.mini_batch_size != DEFAULT_MINI_BATCH:
-        return wanted.mini_batch_size
-    return auto_batch_size(wanted.feature_dim, wanted.half_life_time_size)
 
 
 def _make_kmeans(wanted: Hyperparameters) -> KMeans:
     if wanted.extra_center_factor == "auto":
         factor = auto_center_factor(wanted.k)
         _log.info("'extra_center_factor' was set to 'auto', evaluated to %d.", factor)
-    if _rows_at_once(wanted) != wanted.mini_batch_size:
+    if rows_at_once(wanted) != wanted.mini_batch_size:
         _log.info(
             "'mini_batch_size' is %d, the default: %d rows of %d features are taken at a time.",
             wanted.mini_batch_size,
-            _rows_at_once(wanted),
+            rows_at_once(wanted),
             wanted.feature_dim,
         )
     return KMeans(
         wanted.k,
         init=_SEEDING[wanted.init_method],
         center_factor=wanted.extra_center_factor,
-        batch_size=_rows_at_once(wanted),
+        batch_size=rows_at_once(wanted),
         half_life=wanted.half_life_time_size,
         local_init=_SEEDING[wanted.local_lloyd_init_method],
         n_init=wanted.local_lloyd_num_trials,
@@ -287,27 +262,3 @@ def _make_kmeans(wanted: Hyperparameters) -> KMeans:
         reservoir_bytes=wanted.reservoir_mib * 2**20,
         random_state=wanted.seed,
     )
-
-
-def _check_k(job: JobInput) -> None:
-    """Refuse more clusters than rows where that is plain, before memory is taken for them."""
-    k, files = job.hyperparameters.k, list_files(job.train.directory, job.train.name)
-    if k > most_rows(whole_files(files)):
-        n_bytes = n_bytes_of(whole_files(files))
-        raise UserError(f"channel 'train' has {n_bytes} bytes, fewer rows than k={k} clusters")
-
-
-def _peek_at(channel: Channel | None, n_features: int) -> None:
-    """Refuse data of another width now, not after hours of training."""
-    if channel is not None:
-        files = list_files(channel.directory, channel.name)
-        BatchReader(whole_files(files), n_features, 1).peek()
-
-
-def _check_content_type(channel: Channel) -> None:
-    media = MediaType.parse(channel.content_type)
-    if media.name != RECORDIO_PROTOBUF:
-        raise UserError(
-            f"channel {channel.name!r}: No iterator has been registered for ContentType "
-            f"{channel.content_type!r}; this version reads {RECORDIO_PROTOBUF}"
-        )

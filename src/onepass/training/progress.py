@@ -17,7 +17,7 @@ class Progress(Protocol):
     """Something that shows how far a job has come."""
 
     def start(self, what: str, n_bytes: int) -> None:
-        """Begin a pass over `n_bytes` bytes."""
+        """Begin a pass over `n_bytes` bytes; 0 where none knows how many there are."""
 
     def advance(self, n_bytes: int, n_rows: int) -> None:
         """Tell that `n_bytes` bytes and `n_rows` rows of the pass are done."""
@@ -43,13 +43,13 @@ class LogProgress:
         self._host = host
         self._n_epochs = n_epochs
         self._epoch = -1
-        self._n_bytes = 1
+        self._n_bytes = 0
 
     def start(self, what: str, n_bytes: int) -> None:
         """Begin a pass."""
         self._what = what
         self._epoch += 1
-        self._n_bytes = max(1, n_bytes)
+        self._n_bytes = n_bytes
         self._started = self._reported = time.monotonic()
 
     def advance(self, n_bytes: int, n_rows: int) -> None:
@@ -59,14 +59,14 @@ class LogProgress:
             return
         self._reported = now
         seconds = now - self._started
+        speed = n_rows / seconds, n_bytes / seconds / 1e9
+        if not self._n_bytes:
+            _log.info("%s: %d rows, %.0f rows/s, %.2f GB/s", self._what, n_rows, *speed)
+            return
         share = min(1.0, n_bytes / self._n_bytes)
+        left = seconds / share - seconds if share else 0.0
         _log.info(
-            "%s: %d rows, %.0f rows/s, %.2f GB/s, %.0f s left",
-            self._what,
-            n_rows,
-            n_rows / seconds,
-            n_bytes / seconds / 1e9,
-            seconds / share - seconds if share else 0.0,
+            "%s: %d rows, %.0f rows/s, %.2f GB/s, %.0f s left", self._what, n_rows, *speed, left
         )
         _log.info(progress_line(self._host, 100 * (self._epoch + share) / self._n_epochs))
 

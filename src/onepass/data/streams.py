@@ -1,0 +1,302 @@
+"""Bytes of a channel, read forward: a file or part of one, a pipe, and what either has compressed.
+
+Whether bytes are compressed is told by how they begin, not by a name: gzip is unfolded on the way,
+by Intel's igzip (the package ``isal``), several times as fast as zlib.
+
+Source: RFC 1952 for gzip, of which a file may hold several members behind one another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from isal import isal_zlib
+
+from onepass.data.byte_stream import HEAD_BYTES, ByteStream
+from onepass.data.sources import GZIP_MAGIC, Source, Span
+from onepass.data.wrapped import unwrap
+from onepass.errors import DecodeError, PlatformError
+
+_log = logging.getLogger(__name__)
+
+_WITH_GZIP_HEADER = 31  # zlib's name for it
+_BROKEN: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # as its stub has it
+_COMPRESSED_BYTES = 2**18
+_PIPE_BYTES = 2**20
+_POLL_S, _REMIND_S = 0.05, 30.0
+PATIENCE_S = 3600.0
+"""How long a pipe is waited for."""
+
+
+class FileStream:
+    """A file, or part of it.
+
+    Parameters
+    ----------
+    span : Span
+
+    Attributes
+    ----------
+    n_read : int
+        Bytes.
+
+    Raises
+    ------
+    PlatformError
+        When it cannot be opened; in `readinto`, when it cannot be read or has become shorter.
+    """
+
+    def __init__(self, span: Span) -> None:
+        self.n_read = 0
+        self._path = span.path
+        self._n_left = span.stop - span.start
+        try:
+            self._file = span.path.open("rb", buffering=0)
+            self._file.seek(span.start)
+        except OSError as error:
+            raise PlatformError(f"cannot open {span.path}: {error.strerror}") from error
+
+    def head(self) -> bytes:
+        """Return the first two bytes of what is left, or as many as there are."""
+        start = self._file.tell()
+        head = bytearray(min(HEAD_BYTES, self._n_left))
+        n = self.readinto(memoryview(head)) if head else 0
+        self._file.seek(start)
+        self._n_left += n
+        self.n_read -= n
+        return bytes(head[:n])
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read as many bytes as fit, up to the end of the part."""
+        try:
+            n = self._file.readinto(buffer[: self._n_left])
+        except OSError as error:
+            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+        self._n_left -= n
+        self.n_read += n
+        if not n and self._n_left and buffer:
+            raise PlatformError(f"{self._path} is {self._n_left} bytes shorter than it was")
+        return n
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class PipeStream:
+    """A named pipe, which may appear late, read until its writer has closed it.
+
+    Parameters
+    ----------
+    path : Path
+    patience_s : float, optional
+        How long it is waited for; an hour by default.
+
+    Attributes
+    ----------
+    n_read : int
+        Bytes.
+
+    Raises
+    ------
+    PlatformError
+        When it does not appear, or cannot be read.
+    """
+
+    def __init__(self, path: Path, patience_s: float | None = None) -> None:
+        self.n_read = 0
+        self._path = path
+        self._head = b""
+        _wait_for(path, PATIENCE_S if patience_s is None else patience_s)
+        try:
+            self._file = path.open("rb", buffering=0)  # waits until there is a writer
+        except OSError as error:
+            raise PlatformError(f"cannot open {path}: {error.strerror}") from error
+        with contextlib.suppress(OSError):  # as large as is allowed: fewer calls
+            fcntl.fcntl(self._file, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def head(self) -> bytes:
+        """Return the first two bytes, or as many as there are."""
+        while len(self._head) < HEAD_BYTES:
+            piece = bytearray(HEAD_BYTES - len(self._head))
+            n = self._read(memoryview(piece))
+            if not n:
+                break
+            self._head += piece[:n]
+        return self._head
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read what is there."""
+        if not self._head:
+            return self._read(buffer)
+        n = min(len(buffer), len(self._head))
+        buffer[:n] = self._head[:n]
+        self._head = self._head[n:]
+        return n
+
+    def close(self) -> None:
+        """Close the pipe; its writer is told by a signal if it goes on."""
+        self._file.close()
+
+    def _read(self, buffer: memoryview) -> int:
+        try:
+            n = self._file.readinto(buffer)
+        except OSError as error:
+            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+        self.n_read += n
+        return n
+
+
+class GzipStream:
+    """What a stream of gzip members holds.
+
+    Parameters
+    ----------
+    compressed : ByteStream
+        Closed with this one.
+
+    Raises
+    ------
+    DecodeError
+        In `readinto`, with the byte of the compressed stream up to which it was whole.
+    """
+
+    def __init__(self, compressed: ByteStream) -> None:
+        self._compressed = compressed
+        self._room = memoryview(bytearray(_COMPRESSED_BYTES))
+        self._pending: bytes | memoryview = b""
+        self._n_read = 0
+        self._member = isal_zlib.decompressobj(wbits=_WITH_GZIP_HEADER)
+        self._in_member = self._more_within = False
+
+    def head(self) -> bytes:
+        """Return the first two bytes: of compressed data within compressed data, never asked."""
+        raise NotImplementedError
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Unfold the next bytes."""
+        while True:
+            if not self._pending and not self._more_within and not self._fill():
+                if self._in_member:
+                    raise self._broken("the data ends inside a gzip member: it was cut short")
+                return 0
+            if self._member.eof:
+                self._begin_member()
+                continue
+            unfolded = self._unfold(len(buffer))
+            if unfolded:
+                buffer[: len(unfolded)] = unfolded
+                return len(unfolded)
+
+    def close(self) -> None:
+        """Close the compressed stream."""
+        self._compressed.close()
+
+    def _fill(self) -> bool:
+        n = self._compressed.readinto(self._room)
+        self._n_read += n
+        self._pending = self._room[:n]
+        return n > 0
+
+    def _unfold(self, n_bytes: int) -> bytes:
+        try:
+            unfolded: bytes = self._member.decompress(self._pending, n_bytes)
+        except _BROKEN as error:
+            raise self._broken(f"the gzip data is broken ({error})") from error
+        self._in_member = not self._member.eof
+        self._more_within = self._in_member and len(unfolded) == n_bytes
+        self._pending = (
+            self._member.unconsumed_tail if self._in_member else self._member.unused_data
+        )
+        return unfolded
+
+    def _begin_member(self) -> None:
+        """Begin the next member, behind zeros that some writers fill up with."""
+        self._pending = bytes(self._pending).lstrip(b"\0")
+        if self._pending:
+            start = self._pending[:HEAD_BYTES]
+            if not GZIP_MAGIC.startswith(start):
+                raise self._broken(f"bytes {start.hex()} follow a gzip member and begin no other")
+            self._member = isal_zlib.decompressobj(wbits=_WITH_GZIP_HEADER)
+
+    def _broken(self, reason: str) -> DecodeError:
+        at = self._n_read - len(self._pending)
+        return DecodeError(f"{reason}; compress the file anew", where=f"compressed byte {at}")
+
+
+class Opened(NamedTuple):
+    """One object of a channel, open for reading.
+
+    Attributes
+    ----------
+    stream : ByteStream
+        What it holds, unfolded where it is compressed.
+    name : str
+        For messages.
+    """
+
+    stream: ByteStream
+    name: str
+
+
+class OpenSource:
+    """A source that is open, and closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    source : Span or Pipe
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._stream = FileStream(source) if isinstance(source, Span) else PipeStream(source.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+    @property
+    def n_read(self) -> int:
+        """Bytes read so far, compressed as they are."""
+        return self._stream.n_read
+
+    def objects(self) -> Iterator[Opened]:
+        """Yield its objects, each to be read before the next: one, but for a wrapped pipe."""
+        name = str(self._source.path)
+        if isinstance(self._source, Span) or not self._source.wrapped:
+            yield Opened(unfolded(self._stream), name)
+            return
+        for i, wrapped in enumerate(unwrap(self._stream, name)):
+            yield Opened(unfolded(wrapped), f"{name}, object {i}")
+
+
+def unfolded(stream: ByteStream) -> ByteStream:
+    """Return a stream, or what it holds where it is compressed."""
+    return GzipStream(stream) if stream.head() == GZIP_MAGIC else stream
+
+
+def _wait_for(path: Path, patience_s: float) -> None:
+    """Wait until a pipe has been made: the platform makes that of an epoch when it begins."""
+    started = reminded = time.monotonic()
+    while not path.exists():
+        now = time.monotonic()
+        if now - started > patience_s:
+            raise PlatformError(f"the pipe {path} has not appeared within {patience_s:.0f} s")
+        if now - reminded > _REMIND_S:
+            reminded = now
+            _log.info("waiting for the pipe %s to appear", path)
+        time.sleep(_POLL_S)

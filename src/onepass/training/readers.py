@@ -1,0 +1,94 @@
+"""Who reads which part of a channel, and in what batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from onepass.cluster.parameters import auto_batch_size
+from onepass.data.batches import BatchReader, most_rows
+from onepass.data.channels import list_files
+from onepass.data.shards import cut, share
+from onepass.data.sources import Pipe, Source, n_bytes_of, whole_files
+from onepass.errors import UserError
+from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
+from onepass.resources import available_cpus
+from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
+from onepass.sagemaker.inputs import Channel, InputMode
+
+_log = logging.getLogger(__name__)
+
+_BYTES_A_WORKER = 64 * 2**20
+_LEAST_BYTES = 4096
+
+
+def check_channel(channel: Channel) -> None:
+    """Refuse a channel of which nothing can be read, before anything is."""
+    media = MediaType.parse(channel.content_type)
+    if media.name != RECORDIO_PROTOBUF:
+        raise UserError(
+            f"channel {channel.name!r}: No iterator has been registered for ContentType "
+            f"{channel.content_type!r}; this version reads {RECORDIO_PROTOBUF}"
+        )
+    if channel.mode != InputMode.PIPE:
+        list_files(channel.directory, channel.name)
+
+
+def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
+    """Refuse data of another width, and fewer rows than clusters, now and not after hours.
+
+    Only what is a file and may be opened twice tells that beforehand.
+    """
+    if channel.mode != InputMode.FILE:
+        return
+    sources = whole_files(list_files(channel.directory, channel.name))
+    BatchReader(sources, wanted.feature_dim, 1).peek()
+    if channel.name == "train" and wanted.k > most_rows(sources):
+        raise UserError(
+            f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "
+            "clusters"
+        )
+
+
+def readers_of(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> list[BatchReader]:
+    """Return a reader for each worker's shard of a channel.
+
+    Parameters
+    ----------
+    channel : Channel
+    wanted : Hyperparameters
+    epoch : int
+        Which pass over the data this is, from 0: each has a pipe of its own.
+
+    Notes
+    -----
+    A pipe is read by one. Files that are downloaded while they are read (FastFile) are shared out
+    whole, as each is best opened once and read forward; others are cut between records.
+    """
+    if channel.mode == InputMode.PIPE:
+        where = channel.directory
+        _log.info("The channel %r is in pipe input mode under %s.", channel.name, where)
+        return [reader_of([Pipe(channel.pipe(epoch), channel.wrapped)], wanted)]
+    files = list_files(channel.directory, channel.name)
+    shards = share if channel.mode == InputMode.FAST_FILE else cut
+    n_workers = _n_workers(wanted, n_bytes_of(whole_files(files)))
+    return [reader_of(spans, wanted) for spans in shards(files, n_workers)]
+
+
+def reader_of(sources: Sequence[Source], wanted: Hyperparameters) -> BatchReader:
+    """Return a reader of some sources."""
+    return BatchReader(sources, wanted.feature_dim, rows_at_once(wanted))
+
+
+def rows_at_once(wanted: Hyperparameters) -> int:
+    """Return the rows of a batch; the default, which SDKs send unasked, leaves them to us."""
+    if wanted.mini_batch_size != DEFAULT_MINI_BATCH:
+        return wanted.mini_batch_size
+    return auto_batch_size(wanted.feature_dim, wanted.half_life_time_size)
+
+
+def _n_workers(wanted: Hyperparameters, n_bytes: int) -> int:
+    """Return how many processes share so much data."""
+    if wanted.num_workers != "auto":
+        return max(1, min(wanted.num_workers, n_bytes // _LEAST_BYTES))
+    return max(1, min(available_cpus(), n_bytes // _BYTES_A_WORKER))

@@ -1,0 +1,180 @@
+"""The same rows by every way in: one model, byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from onepass.errors import PlatformError, UserError
+from onepass.formats.record_writer import write_rows
+from onepass.formats.recordio import frame
+from onepass.sagemaker.paths import Paths
+from onepass.training.job import read_configuration, train
+from onepass.training.progress import LogProgress
+
+PATIENCE_S = 30
+HYPERPARAMETERS = {"k": "3", "feature_dim": "3", "mini_batch_size": "100"}
+
+
+@pytest.fixture
+def run(opt_ml, caplog):
+    """Run a job with channels of some description; return the bytes of its model."""
+
+    def run(train_channel=None, test_channel=None, **hyperparameters):
+        opt_ml.configure(**HYPERPARAMETERS | hyperparameters)
+        channels = {"train": train_channel or {}}
+        if test_channel is not None:
+            channels["test"] = test_channel
+        opt_ml.write_config("inputdataconfig", channels)
+        caplog.set_level(logging.INFO)
+        caplog.clear()
+        paths = Paths(opt_ml.base)
+        job = read_configuration(paths)
+        train(job, paths, LogProgress(job.host, job.hyperparameters.epochs))
+        return opt_ml.model_file.read_bytes()
+
+    return run
+
+
+@pytest.fixture
+def expected(opt_ml, run, blobs):
+    path = opt_ml.put(blobs)
+    model = run()
+    path.unlink()
+    return model
+
+
+PIPE = {"TrainingInputMode": "Pipe"}
+
+
+def test_by_pipe(opt_ml, run, blobs, expected, caplog):
+    thread = opt_ml.feed(write_rows(blobs))
+    assert run(PIPE) == expected
+    thread.join(PATIENCE_S)
+    directory = opt_ml.base / "input/data/train"
+    assert f"The channel 'train' is in pipe input mode under {directory}." in caplog.messages
+
+
+def test_by_a_pipe_that_comes_late(opt_ml, run, blobs, expected):
+    opt_ml.feed(write_rows(blobs), late_s=0.5)
+    assert run(PIPE) == expected
+
+
+def test_objects_in_a_pipe_are_one_stream(opt_ml, run, blobs, expected):
+    opt_ml.feed(write_rows(blobs[:77]) + write_rows(blobs[77:]))
+    assert run(PIPE) == expected
+
+
+def test_by_a_pipe_that_wraps_objects(opt_ml, run, blobs, expected):
+    parts = [write_rows(blobs[:200]), gzip.compress(write_rows(blobs[200:])), b""]
+    opt_ml.feed(b"".join(map(frame, parts)))
+    assert run(PIPE | {"RecordWrapperType": "RecordIO"}) == expected
+
+
+def test_compressed(opt_ml, run, blobs, expected):
+    data = write_rows(blobs)
+    opt_ml.put(gzip.compress(data[: 36 * 100]), name="a.gz")
+    opt_ml.put(data[36 * 100 : 36 * 250], name="b")
+    opt_ml.put(gzip.compress(data[36 * 250 :]), name="c")
+    assert run() == expected
+
+
+def test_compressed_in_a_pipe(opt_ml, run, blobs, expected):
+    opt_ml.feed(gzip.compress(write_rows(blobs)))
+    assert run(PIPE) == expected
+
+
+def test_from_files_that_are_opened_once(opt_ml, run, blobs, expected):
+    opt_ml.put(blobs[:300], name="a")
+    opt_ml.put(blobs[300:], name="b")
+    assert run({"TrainingInputMode": "FastFile"}) == expected
+
+
+def test_a_small_compressed_file_may_hold_many_rows(opt_ml, run):
+    opt_ml.put(gzip.compress(write_rows(np.ones((50_000, 3), np.float32))))
+    run(k="3000", extra_center_factor="1")
+
+
+def test_every_pass_has_a_pipe(opt_ml, run, blobs):
+    path = opt_ml.put(blobs)
+    expected = run(epochs="3")
+    path.unlink()
+    data = write_rows(blobs)
+    opt_ml.feed(data, data, data)
+    assert run(PIPE, epochs="3") == expected
+
+
+def test_the_test_channel_may_be_a_pipe(opt_ml, run, blobs, caplog):
+    opt_ml.put(blobs)
+    opt_ml.put(blobs, "test")
+    run({}, {})
+    scores = [line for line in caplog.messages if "test msd" in line]
+    opt_ml.feed(write_rows(blobs), channel="test")
+    run({}, PIPE)
+    assert scores
+    assert [line for line in caplog.messages if "test msd" in line] == scores
+
+
+def test_several_workers_share_compressed_and_fast_files(opt_ml, run, blobs):
+    for i, part in enumerate(np.split(blobs, 6)):
+        opt_ml.put(part, name=f"part-{i}")
+    whole = run({"TrainingInputMode": "FastFile"}, num_workers="3")
+    for i, part in enumerate(np.split(blobs, 6)):
+        opt_ml.put(gzip.compress(write_rows(part), 0), name=f"part-{i}")
+    assert run(num_workers="3") == whole
+
+
+def test_what_breaks_in_a_worker_is_named(opt_ml, run, blobs):
+    opt_ml.put(blobs, name="a")
+    path = opt_ml.put(gzip.compress(write_rows(blobs), 0)[:-9], name="b")
+    with pytest.raises(UserError, match=f"{path}, compressed byte .* cut short"):
+        run(num_workers="2")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (write_rows(np.ones((9, 4), np.float32)), "feature_dim=3 does not fit the data: .*train_0"),
+        (write_rows(np.ones((9, 3), np.float32))[:-1], "train_0, record 8 at byte 288: the data e"),
+        (write_rows(np.ones((2, 3), np.float32)), "channel 'train' has 2 rows, fewer than k=3"),
+        (b"", "channel 'train' has 0 rows, fewer than k=3 clusters"),
+        (b"1,2,3\n", "train_0, record 0 at byte 0: no RecordIO record starts here"),
+    ],
+)
+def test_what_is_wrong_in_a_pipe_is_named(opt_ml, run, content, message):
+    opt_ml.feed(content)
+    with pytest.raises(UserError, match=message):
+        run(PIPE)
+    assert not opt_ml.model_file.exists()
+
+
+def test_a_pipe_that_never_comes_is_an_error_of_the_platform(run, monkeypatch):
+    monkeypatch.setattr("onepass.data.streams.PATIENCE_S", 0.2)
+    with pytest.raises(PlatformError, match="train_0 has not appeared"):
+        run(PIPE)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_sigterm_ends_the_wait_for_a_pipe(opt_ml, opened):
+    opt_ml.configure(**HYPERPARAMETERS)
+    opt_ml.write_config("inputdataconfig", {"train": PIPE})
+    process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "pipe input mode" in line:
+            break
+    if opened:  # the pipe is there, and nobody writes
+        (opt_ml.base / "input/data").mkdir()
+        os.mkfifo(opt_ml.base / "input/data/train_0")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 143
+    assert opt_ml.failure == "AlgorithmError: stopped by SIGTERM before the job was done"
+    assert "Traceback" not in log
