@@ -321,13 +321,18 @@ def unknown_mode(job, rows):
     return "channel 'train': TrainingInputMode='Stream' is not known"
 
 
-def csv_content(job, rows):
+def unknown_content(job, rows):
     job.configure(k="3", feature_dim="3")
     job.put(rows)
-    job.write_config("inputdataconfig", {"train": {"ContentType": "text/csv;label_size=0"}})
-    return (
-        "channel 'train': No iterator has been registered for ContentType 'text/csv;label_size=0'"
-    )
+    job.write_config("inputdataconfig", {"train": {"ContentType": "text/libsvm"}})
+    return "channel 'train': No iterator has been registered for ContentType 'text/libsvm'"
+
+
+def records_for_csv(job, rows):
+    job.configure(k="3", feature_dim="3")
+    job.put(rows)
+    job.write_config("inputdataconfig", {"train": {"ContentType": "text/csv"}})
+    return "RecordIO records; ContentType must be application/x-recordio-protobuf for these"
 
 
 def csv_data(job, rows):
@@ -371,7 +376,8 @@ def other_width_of_test_data(job, rows):
         missing_channel,
         more_clusters_than_rows,
         unknown_mode,
-        csv_content,
+        unknown_content,
+        records_for_csv,
         csv_data,
         broken_json,
         two_hosts,

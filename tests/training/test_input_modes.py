@@ -102,6 +102,57 @@ def test_a_small_compressed_file_may_hold_many_rows(opt_ml, run):
     run(k="3000", extra_center_factor="1")
 
 
+CSV = {"ContentType": "text/csv"}
+
+
+def as_text(rows, label=""):
+    return "".join(label + ",".join(map(repr, row)) + "\n" for row in rows.tolist()).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        (as_text, CSV),
+        (lambda rows: b"x,y,z\n" + as_text(rows), CSV),
+        (lambda rows: as_text(rows, "7,"), CSV),
+        (lambda rows: as_text(rows, "a,b,"), {"ContentType": "text/csv;label_size=2"}),
+        (lambda rows: gzip.compress(as_text(rows)), {"ContentType": "text/csv; label_size=0"}),
+        (as_text, CSV | {"TrainingInputMode": "FastFile"}),
+    ],
+)
+def test_as_comma_separated_values(opt_ml, run, blobs, expected, text, described):
+    opt_ml.put(text(blobs), name="data.csv")
+    assert run(described) == expected
+
+
+def test_as_values_in_a_pipe(opt_ml, run, blobs, expected):
+    opt_ml.feed(as_text(blobs))
+    assert run(CSV | PIPE) == expected
+
+
+def test_as_wrapped_objects_of_values_of_which_one_lacks_its_last_end_of_line(
+    opt_ml, run, blobs, expected
+):
+    parts = [as_text(blobs[:200])[:-1], b"x,y,z\n" + as_text(blobs[200:])]
+    opt_ml.feed(b"".join(map(frame, parts)))
+    assert run(CSV | PIPE | {"RecordWrapperType": "RecordIO"}) == expected
+
+
+def test_several_workers_share_a_file_of_values(opt_ml, run, blobs):
+    opt_ml.put(as_text(blobs), name="data.csv")
+    run(CSV, num_workers="3")
+    text = as_text(blobs).replace(b"\n", b"\nnan,1,2\n", 400).replace(b"nan", b"0", 399)
+    opt_ml.put(text, name="data.csv")
+    with pytest.raises(UserError, match=r"data.csv, row 800, column 1: a value that is NaN"):
+        run(CSV, num_workers="3")
+
+
+def test_a_column_too_many_is_said_with_feature_dim(opt_ml, run, blobs):
+    opt_ml.put(as_text(blobs, "1,2,"), name="data.csv")
+    with pytest.raises(UserError, match=r"^feature_dim=3 does not fit the data: .*5 columns; exp"):
+        run(CSV)
+
+
 def test_every_pass_has_a_pipe(opt_ml, run, blobs):
     path = opt_ml.put(blobs)
     expected = run(epochs="3")

@@ -1,4 +1,4 @@
-"""Files or pipes of RecordIO-protobuf to batches of rows, in bounded memory."""
+"""Files or pipes to batches of rows, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from onepass.data.record_file import RecordFile
 from onepass.data.sources import Pipe, Source, is_compressed, n_bytes_of
 from onepass.data.streams import OpenSource
+from onepass.data.table_format import RECORDS, RowFile, TableFormat
+from onepass.errors import DecodeError
 from onepass.formats.arrays import Rows
-from onepass.formats.recordio import HEADER_BYTES
 
 _MOST_VALUES = 2**24
 
@@ -28,6 +28,8 @@ class BatchReader:
     batch_rows : int
         Rows of a batch, as far as 64 MiB hold them; the last one may be shorter. Batches run on
         from file to file.
+    table_format : TableFormat
+        Of the objects; RecordIO-protobuf by default.
 
     Attributes
     ----------
@@ -42,10 +44,17 @@ class BatchReader:
     forward only.
     """
 
-    def __init__(self, sources: Sequence[Source], n_features: int, batch_rows: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        n_features: int,
+        batch_rows: int,
+        table_format: TableFormat = RECORDS,
+    ) -> None:
         self.sources = sources
         self.n_features = n_features
         self.batch_rows = batch_rows
+        self._format = table_format
         self.n_rows = 0
         self.n_bytes = 0
 
@@ -62,15 +71,15 @@ class BatchReader:
             When a file cannot be read.
         """
         room = max(1, _MOST_VALUES // self.n_features)
-        n_rows = min(self.batch_rows, most_rows(self.sources), room)
+        n_rows = min(self.batch_rows, most_rows(self.sources, self._format), room)
         batch = np.empty((n_rows, self.n_features), np.float32)
         filled = 0
         for source in self.sources:
             n_bytes_before = self.n_bytes
             with OpenSource(source) as open_source:
                 for opened in open_source.objects():
-                    file = RecordFile(opened, self.n_features)
-                    while n := file.decode(batch[filled:]).n_rows:
+                    file = self._format.open(opened, self.n_features)
+                    while n := _decode(file, batch[filled:], opened.name):
                         filled += n
                         self.n_rows += n
                         self.n_bytes = n_bytes_before + open_source.n_read
@@ -91,12 +100,23 @@ class BatchReader:
         """
         for source in self.sources:
             with OpenSource(source) as open_source:
-                if any(RecordFile(o, self.n_features).peek() for o in open_source.objects()):
+                objects = open_source.objects()
+                if any(self._format.open(o, self.n_features).peek() for o in objects):
                     return
 
 
-def most_rows(sources: Sequence[Source]) -> int:
+def _decode(file: RowFile, out: Rows, name: str) -> int:
+    """Decode rows; an error of the bytes below them has no name of a file yet."""
+    try:
+        return file.decode(out).n_rows
+    except DecodeError as error:
+        if error.source:
+            raise
+        raise error.within(name) from error
+
+
+def most_rows(sources: Sequence[Source], table_format: TableFormat = RECORDS) -> int:
     """Return more rows than the sources can hold, so that nothing is made far too large."""
     if any(isinstance(source, Pipe) or is_compressed(source.path) for source in sources):
         return sys.maxsize
-    return n_bytes_of(sources) // HEADER_BYTES + 1
+    return n_bytes_of(sources) // table_format.least_row_bytes + 1

@@ -33,7 +33,7 @@ class RecordFile:
     """
 
     def __init__(self, opened: Opened, n_features: int) -> None:
-        self._stream, self._name = opened
+        self._stream, self._name = opened.stream, opened.name
         self._decoder = RecordDecoder(n_features)
         self._room = 16 * _PAGE_BYTES
         self._buffer = _page_aligned(self._room + READ_BYTES)

@@ -240,10 +240,13 @@ class Opened(NamedTuple):
         What it holds, unfolded where it is compressed.
     name : str
         For messages.
+    at_start : bool
+        The stream is not one that begins in the middle of a file.
     """
 
     stream: ByteStream
     name: str
+    at_start: bool = True
 
 
 class OpenSource:
@@ -278,7 +281,8 @@ class OpenSource:
         """Yield its objects, each to be read before the next: one, but for a wrapped pipe."""
         name = str(self._source.path)
         if isinstance(self._source, Span) or not self._source.wrapped:
-            yield Opened(unfolded(self._stream), name)
+            at_start = not (isinstance(self._source, Span) and self._source.start)
+            yield Opened(unfolded(self._stream), name, at_start)
             return
         for i, wrapped in enumerate(unwrap(self._stream, name)):
             yield Opened(unfolded(wrapped), f"{name}, object {i}")

@@ -23,7 +23,7 @@ from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, PlatformError, UserError, WidthError
 from onepass.sagemaker.hyperparameters import Hyperparameters
-from onepass.sagemaker.inputs import JobInput, read_job_input
+from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.log import JobLog, log_setup
 from onepass.training.passes import Seen, ShardError, Task, run_pass
@@ -199,7 +199,7 @@ class _Job:
         try:
             scored = run_pass(task, readers, lambda _: None)
         except ShardError as error:
-            self._raise(error, readers)
+            self._raise(error, readers, self._job.test)
         ssd = math.fsum(part.ssd for part in scored)
         values = {"ssd": ssd, "msd": ssd / sum(part.n_rows for part in scored)}
         scores: dict[str, float] = {name: values[name] for name in self._wanted.eval_metrics}
@@ -215,7 +215,7 @@ class _Job:
             done = run_pass(task, readers, self._tell)
         except ShardError as error:
             self._progress.abandon()
-            self._raise(error, readers)
+            self._raise(error, readers, self._job.train)
         except BaseException:
             self._progress.abandon()
             raise
@@ -227,12 +227,14 @@ class _Job:
         self._log.batches(seen)
         self._progress.advance(seen.n_bytes, seen.n_rows)
 
-    def _raise(self, error: ShardError, readers: Sequence[BatchReader]) -> NoReturn:
+    def _raise(
+        self, error: ShardError, readers: Sequence[BatchReader], channel: Channel
+    ) -> NoReturn:
         """Raise what went wrong in a process; where it is a record, with its number."""
         if error.kind == "DecodeError":
             # A shard has not counted the records before its own. One reader for all does.
             paths = dict.fromkeys(source.path for reader in readers for source in reader.sources)
-            for _ in reader_of(whole_files(list(paths)), self._wanted):
+            for _ in reader_of(whole_files(list(paths)), channel, self._wanted):
                 pass
         kinds = {"PlatformError": PlatformError, "AlgorithmError": AlgorithmError}
         raise kinds.get(error.kind, UserError)(error.message) from error

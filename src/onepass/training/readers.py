@@ -10,8 +10,8 @@ from onepass.data.batches import BatchReader, most_rows
 from onepass.data.channels import list_files
 from onepass.data.shards import cut, share
 from onepass.data.sources import Pipe, Source, n_bytes_of, whole_files
+from onepass.data.table_format import format_of
 from onepass.errors import UserError
-from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
 from onepass.sagemaker.inputs import Channel, InputMode
@@ -24,12 +24,7 @@ _LEAST_BYTES = 4096
 
 def check_channel(channel: Channel) -> None:
     """Refuse a channel of which nothing can be read, before anything is."""
-    media = MediaType.parse(channel.content_type)
-    if media.name != RECORDIO_PROTOBUF:
-        raise UserError(
-            f"channel {channel.name!r}: No iterator has been registered for ContentType "
-            f"{channel.content_type!r}; this version reads {RECORDIO_PROTOBUF}"
-        )
+    format_of(channel.content_type, channel.name)
     if channel.mode != InputMode.PIPE:
         list_files(channel.directory, channel.name)
 
@@ -42,8 +37,9 @@ def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
     if channel.mode != InputMode.FILE:
         return
     sources = whole_files(list_files(channel.directory, channel.name))
-    BatchReader(sources, wanted.feature_dim, 1).peek()
-    if channel.name == "train" and wanted.k > most_rows(sources):
+    table_format = format_of(channel.content_type, channel.name)
+    BatchReader(sources, wanted.feature_dim, 1, table_format).peek()
+    if channel.name == "train" and wanted.k > most_rows(sources, table_format):
         raise UserError(
             f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "
             "clusters"
@@ -68,16 +64,20 @@ def readers_of(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> lis
     if channel.mode == InputMode.PIPE:
         where = channel.directory
         _log.info("The channel %r is in pipe input mode under %s.", channel.name, where)
-        return [reader_of([Pipe(channel.pipe(epoch), channel.wrapped)], wanted)]
+        return [reader_of([Pipe(channel.pipe(epoch), channel.wrapped)], channel, wanted)]
     files = list_files(channel.directory, channel.name)
-    shards = share if channel.mode == InputMode.FAST_FILE else cut
     n_workers = _n_workers(wanted, n_bytes_of(whole_files(files)))
-    return [reader_of(spans, wanted) for spans in shards(files, n_workers)]
+    if channel.mode == InputMode.FAST_FILE:
+        shards = share(files, n_workers)
+    else:
+        shards = cut(files, n_workers, format_of(channel.content_type, channel.name).boundary)
+    return [reader_of(spans, channel, wanted) for spans in shards]
 
 
-def reader_of(sources: Sequence[Source], wanted: Hyperparameters) -> BatchReader:
-    """Return a reader of some sources."""
-    return BatchReader(sources, wanted.feature_dim, rows_at_once(wanted))
+def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparameters) -> BatchReader:
+    """Return a reader of some sources of a channel."""
+    table_format = format_of(channel.content_type, channel.name)
+    return BatchReader(sources, wanted.feature_dim, rows_at_once(wanted), table_format)
 
 
 def rows_at_once(wanted: Hyperparameters) -> int:

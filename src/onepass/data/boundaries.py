@@ -1,0 +1,75 @@
+"""Where rows begin in the middle of a file.
+
+Records are found again by the magic number they begin with, and by the records that follow at just
+the distance their lengths say; lines by what ends the one before.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from onepass.errors import PlatformError
+from onepass.formats.recordio import HEADER_BYTES, MAGIC, MAGIC_BYTES, MAX_FRAME_BYTES, FrameKind
+
+_LOOKED_AT_BYTES = 2**20
+_CHAIN = 16
+_HEADER = struct.Struct("<II")
+
+
+def find_record(path: Path, at: int, size: int) -> int:
+    """Find where the first record at or behind a byte starts; the file's end where there is none.
+
+    Records are padded to four bytes, so all start at a multiple of four.
+    """
+    start = at + -at % 4
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            window = file.read(_LOOKED_AT_BYTES)
+    except OSError as error:
+        raise PlatformError(f"cannot read {path}: {error.strerror}") from error
+    at_end = start + len(window) >= size
+    found = window.find(MAGIC_BYTES)
+    while found >= 0:
+        if found % 4 == 0 and _is_chain(window, found, at_end=at_end):
+            return start + found
+        found = window.find(MAGIC_BYTES, found + 1)
+    return size
+
+
+def _is_chain(window: bytes, first: int, *, at_end: bool) -> bool:
+    """Whether records follow one another from here, as far as can be seen.
+
+    Data may hold the magic number by chance, hardly one with a length that leads to the next.
+    """
+    place, n_seen = first, 0
+    while n_seen < _CHAIN and place + HEADER_BYTES <= len(window):
+        magic, word = _HEADER.unpack_from(window, place)
+        kind, length = word >> 29, word & MAX_FRAME_BYTES
+        starts = kind in (FrameKind.WHOLE, FrameKind.FIRST)
+        if kind == FrameKind.WHOLE and not length:
+            return False  # no record is empty: two values that look like a header are
+        if magic != MAGIC or kind > FrameKind.LAST:
+            return False
+        if not n_seen and not starts:
+            return False
+        place += HEADER_BYTES + length + -length % 4
+        n_seen += 1
+    return n_seen > 1 or (at_end and place >= len(window))
+
+
+def find_line(path: Path, at: int, size: int) -> int:
+    """Find where the first line at or behind a byte starts; the file's end where there is none."""
+    place = at - 1  # a line that starts at `at` is one
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(place)
+            while window := file.read(_LOOKED_AT_BYTES):
+                end = window.find(b"\n")
+                if end >= 0:
+                    return place + end + 1
+                place += len(window)
+    except OSError as error:
+        raise PlatformError(f"cannot read {path}: {error.strerror}") from error
+    return size

@@ -1,0 +1,214 @@
+"""One object of comma-separated values, read block by block.
+
+Blocks of whole lines are parsed by pyarrow. Its own streaming reader reads ahead in threads that a
+signal does not end while a pipe is waited for; here all reading is done by the caller.
+
+Source: "Common data formats for training" in SageMaker's documentation for what the columns are.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from onepass.data.streams import Opened
+from onepass.errors import DecodeError, TooLargeError, WidthError
+from onepass.finite import first_non_finite
+from onepass.formats.arrays import Rows
+from onepass.formats.media import RECORDIO_PROTOBUF
+from onepass.formats.recordio import MAGIC_BYTES
+from onepass.formats.records import Decoded
+
+_log = logging.getLogger(__name__)
+
+READ_BYTES = 2**20
+_LINE_BYTES, _VALUE_BYTES = 2**16, 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ROW = re.compile(
+    r"(?:In CSV column #(?P<column>\d+): |CSV parse error: )Row #(?P<row>\d+): (?P<reason>.*)",
+    re.DOTALL,
+)
+_WIDTH = re.compile(r"Expected \d+ columns, got (\d+)")
+_VALUE = re.compile(r"CSV conversion error to float: invalid value '(.*)'", re.DOTALL)
+_SHOWN = 40
+
+
+class CsvFile:
+    """Reads an object from its beginning to its end.
+
+    Parameters
+    ----------
+    opened : Opened
+    n_features : int
+    label_size : int or None
+        How many leading columns are labels, which may hold any text. None: none where a line has as
+        many columns as features, one where it has one more.
+
+    Notes
+    -----
+    A first line in which no column is a number is a header: it is passed over, with a warning.
+    Empty lines do not count. Memory: a block of 1 MiB or two of the longest line, what pyarrow
+    makes of it, and its rows.
+    """
+
+    def __init__(self, opened: Opened, n_features: int, label_size: int | None) -> None:
+        self._stream, self._name, self._at_start = opened
+        self._n_features = n_features
+        self._label_size = label_size
+        self._limit_bytes = _LINE_BYTES + _VALUE_BYTES * (n_features + (label_size or 0))
+        self._left = b""
+        self._at_end = False
+        self._names: list[str] = []
+        self._n_rows = 0
+        self._rows: Rows = np.empty((0, n_features), np.float32)
+
+    def decode(self, out: Rows) -> Decoded:
+        """Read the next rows.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n, n_features), float32
+            At least one row; filled from its beginning, not always to its end.
+
+        Returns
+        -------
+        Decoded
+            No rows only when the object has ended.
+
+        Raises
+        ------
+        DecodeError
+            With the file, the row, and the column of a value, both counted from 1.
+        """
+        while not len(self._rows):
+            lines = self._lines()
+            if not lines:
+                return Decoded(0, 0)
+            self._rows = self._parse(lines)
+        n = min(len(out), len(self._rows))
+        out[:n] = self._rows[:n]
+        self._rows = self._rows[n:]
+        return Decoded(0, n)
+
+    def peek(self) -> bool:
+        """Check the width of the first line; False when there is none."""
+        self._left = self._lines()
+        return bool(self._left)
+
+    def _lines(self) -> bytes:
+        """Read whole lines, about a block of them; nothing at the end."""
+        data = bytearray(self._left)
+        while not self._at_end and (len(data) < READ_BYTES or b"\n" not in data):
+            if len(data) > READ_BYTES + self._limit_bytes:
+                raise self._error(f"a line is longer than {self._limit_bytes} bytes", TooLargeError)
+            room = bytearray(READ_BYTES)
+            n = self._stream.readinto(memoryview(room))
+            self._at_end = n == 0
+            data += memoryview(room)[:n]
+        end = len(data) if self._at_end else data.rfind(b"\n") + 1
+        self._left = bytes(data[end:])
+        lines = bytes(data[:end])
+        return self._without_header(lines) if not self._names else lines
+
+    def _without_header(self, data: bytes) -> bytes:
+        """Learn what the columns are from the first line; drop it where it is a header."""
+        if data.startswith(MAGIC_BYTES):
+            raise self._error(
+                f"RecordIO records; ContentType must be {RECORDIO_PROTOBUF} for these"
+            )
+        if self._at_start:
+            data = data.removeprefix(_BYTE_ORDER_MARK)
+        data = data.lstrip(b"\r\n")
+        if not data:
+            return data
+        line, _, rest = data.partition(b"\n")
+        columns = line.decode("utf-8", "replace").strip().split(",")
+        self._names = [str(i) for i in range(len(columns))]
+        self._label_size = self._n_labels(len(columns))
+        if any(map(_is_number, columns)):
+            return data
+        if not self._at_start:
+            raise self._error(f"no number in a line of text: {line[:_SHOWN]!r}")
+        _log.warning("%s: the first line is taken as a header, not as data: %r", self._name, line)
+        return rest
+
+    def _n_labels(self, n_columns: int) -> int:
+        if self._label_size is not None:
+            if n_columns == self._n_features + self._label_size:
+                return self._label_size
+            accepted = f"{self._n_features} features and label_size={self._label_size} labels"
+        else:
+            if n_columns - self._n_features in (0, 1):
+                return n_columns - self._n_features
+            accepted = (
+                f"{self._n_features} features, or one label before them; more labels are told by "
+                "label_size in ContentType"
+            )
+        raise self._error(f"a line of {n_columns} columns; expected are {accepted}", WidthError)
+
+    def _parse(self, lines: bytes) -> Rows:
+        names = self._names[self._label_size :]
+        try:
+            table = pyarrow.csv.read_csv(
+                pa.BufferReader(lines),
+                pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=len(lines) + 1, column_names=self._names
+                ),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.float32()),
+                    include_columns=names,
+                    null_values=[],
+                    check_utf8=False,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if str(error) == "Empty CSV file":  # nothing but empty lines
+                return self._rows
+            raise self._explained(str(error)) from error
+        rows = np.empty((table.num_rows, self._n_features), np.float32)
+        for j, column in enumerate(table.itercolumns()):
+            rows[:, j] = column.to_numpy()
+        bad = first_non_finite(rows)
+        if bad:
+            raise self._error("a value that is NaN or infinite as float32", DecodeError, *bad)
+        self._n_rows += len(rows)
+        return rows
+
+    def _explained(self, message: str) -> DecodeError:
+        """Say with the row and the column of the whole object what pyarrow says of a block."""
+        found = _ROW.match(message)
+        if not found:
+            return self._error(message)
+        row, reason = int(found["row"]) - 1, found["reason"]
+        if width := _WIDTH.match(reason):
+            reason = f"{width[1]} columns, where the lines before have {len(self._names)}"
+            return self._error(reason, WidthError, row)
+        if value := _VALUE.match(reason):
+            reason = f"{value[1][:_SHOWN]!r} is no number"
+        column = found["column"]
+        feature = None if column is None else int(column) - (self._label_size or 0)
+        return self._error(reason, DecodeError, row, feature)
+
+    def _error(
+        self,
+        reason: str,
+        kind: type[DecodeError] = DecodeError,
+        row: int = 0,
+        feature: int | None = None,
+    ) -> DecodeError:
+        where = f"row {self._n_rows + row + 1}"
+        if feature is not None:
+            where += f", column {(self._label_size or 0) + feature + 1}"
+        return kind(reason, where=where, source=self._name)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.strip().strip('"'))
+    except ValueError:
+        return False
+    return True

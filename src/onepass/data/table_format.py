@@ -1,0 +1,81 @@
+"""What a channel's content type says of its objects: how they are read, and where cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from onepass.data.boundaries import find_line, find_record
+from onepass.data.record_file import RecordFile
+from onepass.data.streams import Opened
+from onepass.errors import UserError
+from onepass.formats.arrays import Rows
+from onepass.formats.media import CSV, RECORDIO_PROTOBUF, MediaType
+from onepass.formats.recordio import HEADER_BYTES
+from onepass.formats.records import Decoded
+
+
+class RowFile(Protocol):
+    """One object of a channel, as rows."""
+
+    def decode(self, out: Rows) -> Decoded:
+        """Write the next rows to the head of `out`; none only at the end."""
+
+    def peek(self) -> bool:
+        """Check the width of the first row; False when there is none."""
+
+
+class TableFormat(NamedTuple):
+    """How objects of one content type are read.
+
+    Attributes
+    ----------
+    open : callable
+        ``(opened, n_features) -> RowFile``.
+    boundary : callable
+        ``(path, at, size) -> int``: where the first row at or behind a byte starts.
+    least_row_bytes : int
+        No row takes less.
+    """
+
+    open: Callable[[Opened, int], RowFile]
+    boundary: Callable[[Path, int, int], int]
+    least_row_bytes: int
+
+
+RECORDS = TableFormat(RecordFile, find_record, HEADER_BYTES)
+
+
+def format_of(content_type: str, channel: str) -> TableFormat:
+    """Return how a content type is read.
+
+    Parameters
+    ----------
+    content_type : str
+    channel : str
+        Its name, for messages.
+
+    Raises
+    ------
+    UserError
+        For one that nothing here reads, naming those that are.
+    """
+    media = MediaType.parse(content_type)
+    if media.name == RECORDIO_PROTOBUF:
+        return RECORDS
+    if media.name == CSV:
+        given = "label_size" in media.parameters
+        label_size = media.label_size() if given else None
+        return TableFormat(partial(_open_csv, label_size=label_size), find_line, 2)
+    raise UserError(
+        f"channel {channel!r}: No iterator has been registered for ContentType {content_type!r}; "
+        f"this version reads {RECORDIO_PROTOBUF} and {CSV}"
+    )
+
+
+def _open_csv(opened: Opened, n_features: int, *, label_size: int | None) -> RowFile:
+    from onepass.data.csv_file import CsvFile  # noqa: PLC0415 - takes 0.1 s, which few jobs need
+
+    return CsvFile(opened, n_features, label_size)
