@@ -16,8 +16,12 @@ COPY container/requirements.lock container/build.lock ./
 RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
     && tools/bin/pip --python /opt/onepass/bin/python install --no-compile \
         --require-hashes --only-binary :all: -r requirements.lock \
-    # The test suites of NumPy and SciPy: 26 MB of 176, 50 with bytecode. Nothing imports them.
-    && find /opt/onepass -type d -name tests -prune -exec rm -r {} +
+    # Test suites, 33 MB and as much again with bytecode, and what pyarrow has for other tasks than
+    # CSV and Parquet: Flight, S3, sources and headers, 56 MB. Nothing here imports them.
+    && find /opt/onepass -type d -name tests -prune -exec rm -r {} + \
+    && cd /opt/onepass/lib/python3*/site-packages/pyarrow \
+    && rm -r include includes src *.pyx *.pxd *.pxi _flight.* _s3fs.* libarrow_flight.* \
+        libarrow_python_flight.* libarrow_s3.*
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY src src
 # Bytecode is compiled here, since nothing can be written where the image runs; it is marked as

@@ -47,8 +47,11 @@ class OptMl:
         values = {name: str(value) for name, value in hyperparameters.items()}
         self._write("input/config/hyperparameters.json", json.dumps(values).encode())
 
-    def put(self, content: bytes) -> None:
-        self._write("input/data/train/part-0.pbr", content)
+    def put(self, content: bytes, name: str = "part-0.pbr") -> None:
+        self._write(f"input/data/train/{name}", content)
+
+    def describe(self, channel: dict[str, str]) -> None:
+        self._write("input/config/inputdataconfig.json", json.dumps({"train": channel}).encode())
 
     def make(self) -> None:
         for folder in ("input/data/train", "input/config", "model", "output/data"):

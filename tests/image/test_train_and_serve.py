@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -96,3 +99,26 @@ def test_sigterm_ends_serving_with_exit_code_0(image, trained, user):
     with image.serving(trained, *user, *LOCKED) as server:
         assert server.stop() < 10
         assert server.exit_code == 0, server.log
+
+
+@pytest.mark.parametrize("way", ["csv", "gzip", "pipe"])
+def test_trains_the_same_model_by_every_way_in(image, trained, rows, way):
+    expected = (trained.model / "model_algo-1").read_bytes()
+    data = write_rows(rows)
+    for path in (trained.base / "input/data/train").iterdir():
+        path.unlink()
+    if way == "csv":
+        text = "".join(",".join(map(repr, row)) + "\n" for row in rows.tolist())
+        trained.put(text.encode(), "data.csv")
+        trained.describe({"ContentType": "text/csv"})
+    elif way == "gzip":
+        trained.put(gzip.compress(data), "data.gz")
+    else:
+        trained.describe({"TrainingInputMode": "Pipe"})
+        pipe = trained.base / "input/data/train_0"
+        os.mkfifo(pipe)
+        pipe.chmod(0o666)
+        threading.Thread(target=pipe.write_bytes, args=(data,), daemon=True).start()
+    done = image.train(trained, *LOCKED)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (trained.model / "model_algo-1").read_bytes() == expected
