@@ -211,7 +211,9 @@ def test_a_label_size_that_is_no_number_is_refused(label_size):
 
 
 def test_other_content_types_are_refused_with_those_that_are_read():
-    with pytest.raises(UserError, match=r"channel 'train': .*'csv'; this version reads .* and tex"):
+    with pytest.raises(
+        UserError, match=r"channel 'train': .*'csv'; this version reads .*, tex.* and "
+    ):
         format_of("csv", "train")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import os
 import signal
@@ -10,7 +11,9 @@ import subprocess
 import time
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from onepass.errors import PlatformError, UserError
 from onepass.formats.record_writer import write_rows
@@ -123,6 +126,28 @@ def as_text(rows, label=""):
 def test_as_comma_separated_values(opt_ml, run, blobs, expected, text, described):
     opt_ml.put(text(blobs), name="data.csv")
     assert run(described) == expected
+
+
+@pytest.mark.parametrize("name", ["parquet", "npy"])
+def test_as_parquet_and_as_a_matrix(opt_ml, run, blobs, expected, name):
+    file = io.BytesIO()
+    if name == "parquet":
+        parquet.write_table(pa.table(dict(zip("xyz", blobs.T.copy(), strict=True))), file)
+    else:
+        np.save(file, blobs)
+    opt_ml.put(file.getvalue(), name=f"data.{name}")
+    assert run({"ContentType": f"application/x-{name}"}) == expected
+
+
+def test_as_a_matrix_in_a_pipe_that_wraps_objects(opt_ml, run, blobs, expected):
+    parts = []
+    for part in (blobs[:9], blobs[9:]):
+        file = io.BytesIO()
+        np.save(file, part)
+        parts.append(frame(file.getvalue()))
+    opt_ml.feed(b"".join(parts))
+    described = {"ContentType": "application/x-npy", "RecordWrapperType": "RecordIO"}
+    assert run(PIPE | described) == expected
 
 
 def test_as_values_in_a_pipe(opt_ml, run, blobs, expected):

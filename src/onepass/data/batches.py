@@ -117,6 +117,7 @@ def _decode(file: RowFile, out: Rows, name: str) -> int:
 
 def most_rows(sources: Sequence[Source], table_format: TableFormat = RECORDS) -> int:
     """Return more rows than the sources can hold, so that nothing is made far too large."""
-    if any(isinstance(source, Pipe) or is_compressed(source.path) for source in sources):
+    unknown = (isinstance(source, Pipe) or is_compressed(source.path) for source in sources)
+    if not table_format.least_row_bytes or any(unknown):
         return sys.maxsize
     return n_bytes_of(sources) // table_format.least_row_bytes + 1

@@ -73,3 +73,9 @@ def find_line(path: Path, at: int, size: int) -> int:
     except OSError as error:
         raise PlatformError(f"cannot read {path}: {error.strerror}") from error
     return size
+
+
+def uncut(path: Path, at: int, size: int) -> int:
+    """Return the file's end: what can only be read as a whole is not cut."""
+    del path, at
+    return size

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from onepass.data.columns import n_labels
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError, TooLargeError, WidthError
 from onepass.finite import first_non_finite
@@ -137,18 +138,10 @@ class CsvFile:
         return rest
 
     def _n_labels(self, n_columns: int) -> int:
-        if self._label_size is not None:
-            if n_columns == self._n_features + self._label_size:
-                return self._label_size
-            accepted = f"{self._n_features} features and label_size={self._label_size} labels"
-        else:
-            if n_columns - self._n_features in (0, 1):
-                return n_columns - self._n_features
-            accepted = (
-                f"{self._n_features} features, or one label before them; more labels are told by "
-                "label_size in ContentType"
-            )
-        raise self._error(f"a line of {n_columns} columns; expected are {accepted}", WidthError)
+        try:
+            return n_labels(n_columns, self._n_features, self._label_size)
+        except WidthError as error:
+            raise self._error(f"a line of {error.reason}", WidthError) from error
 
     def _parse(self, lines: bytes) -> Rows:
         names = self._names[self._label_size :]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import logging
 import time
 from collections.abc import Iterator
@@ -85,9 +86,48 @@ class FileStream:
             raise PlatformError(f"{self._path} is {self._n_left} bytes shorter than it was")
         return n
 
+    @property
+    def n_there(self) -> int:
+        """Bytes that have not been read."""
+        return self._n_left
+
+    def seekable(self) -> SeekableFile:
+        """Return the same file as one that can be read from any place: instead of `readinto`."""
+        return SeekableFile(self._file, self)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class SeekableFile:
+    """What pyarrow wants of a file; what is read is counted where it was opened."""
+
+    def __init__(self, file: io.FileIO, counted: FileStream) -> None:
+        self._file = file
+        self._counted = counted
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._file.closed
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """Read as many bytes as there are, up to so many."""
+        data = self._file.read(n_bytes) or b""
+        self._counted.n_read += len(data)
+        return data
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        """Go to a place."""
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Do nothing: it is closed where it was opened."""
 
 
 class PipeStream:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from onepass.data.boundaries import find_line, find_record
+from onepass.data.boundaries import find_line, find_record, uncut
+from onepass.data.npy_file import NpyFile
 from onepass.data.record_file import RecordFile
 from onepass.data.streams import Opened
 from onepass.errors import UserError
@@ -15,6 +16,8 @@ from onepass.formats.arrays import Rows
 from onepass.formats.media import CSV, RECORDIO_PROTOBUF, MediaType
 from onepass.formats.recordio import HEADER_BYTES
 from onepass.formats.records import Decoded
+
+PARQUET, NPY = "application/x-parquet", "application/x-npy"
 
 
 class RowFile(Protocol):
@@ -37,7 +40,7 @@ class TableFormat(NamedTuple):
     boundary : callable
         ``(path, at, size) -> int``: where the first row at or behind a byte starts.
     least_row_bytes : int
-        No row takes less.
+        No row takes less; 0 where the size of a file tells nothing.
     """
 
     open: Callable[[Opened, int], RowFile]
@@ -66,16 +69,30 @@ def format_of(content_type: str, channel: str) -> TableFormat:
     if media.name == RECORDIO_PROTOBUF:
         return RECORDS
     if media.name == CSV:
-        given = "label_size" in media.parameters
-        label_size = media.label_size() if given else None
+        label_size = _label_size(media)
         return TableFormat(partial(_open_csv, label_size=label_size), find_line, 2)
+    if media.name == PARQUET:
+        label_size = _label_size(media)
+        return TableFormat(partial(_open_parquet, label_size=label_size), uncut, 0)
+    if media.name == NPY:
+        return TableFormat(NpyFile, uncut, 1)
     raise UserError(
         f"channel {channel!r}: No iterator has been registered for ContentType {content_type!r}; "
-        f"this version reads {RECORDIO_PROTOBUF} and {CSV}"
+        f"this version reads {RECORDIO_PROTOBUF}, {CSV}, {PARQUET} and {NPY}"
     )
+
+
+def _label_size(media: MediaType) -> int | None:
+    return media.label_size() if "label_size" in media.parameters else None
 
 
 def _open_csv(opened: Opened, n_features: int, *, label_size: int | None) -> RowFile:
     from onepass.data.csv_file import CsvFile  # noqa: PLC0415 - takes 0.1 s, which few jobs need
 
     return CsvFile(opened, n_features, label_size)
+
+
+def _open_parquet(opened: Opened, n_features: int, *, label_size: int | None) -> RowFile:
+    from onepass.data.parquet_file import ParquetFile  # noqa: PLC0415 - as above
+
+    return ParquetFile(opened, n_features, label_size)

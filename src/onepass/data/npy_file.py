@@ -1,0 +1,135 @@
+"""One matrix as NumPy saves it, read row by row.
+
+Source: "NPY format" in NumPy's documentation (``numpy.lib.format``).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from onepass.data.streams import Opened
+from onepass.errors import DecodeError, WidthError
+from onepass.finite import first_non_finite
+from onepass.formats.arrays import Rows
+from onepass.formats.records import Decoded
+
+_MAGIC = b"\x93NUMPY"
+_PREFIX_BYTES = {1: 10, 2: 12, 3: 12}
+_LONGEST_HEADER = 2**16
+_BYTES_AT_ONCE = 2**21
+
+
+class NpyFile:
+    """Reads a matrix from its first row to its last.
+
+    Parameters
+    ----------
+    opened : Opened
+    n_features : int
+
+    Notes
+    -----
+    The matrix must hold numbers or truth values, row behind row (``order="C"``). Nothing is
+    unpickled. Memory: 2 MiB or one row.
+    """
+
+    def __init__(self, opened: Opened, n_features: int) -> None:
+        self._stream, self._name = opened.stream, opened.name
+        self._n_features = n_features
+        self._n_rows = 0
+        self._n_left = -1  # rows; not known before the header has been read
+        self._dtype: np.dtype[Any] = np.dtype(np.float32)
+
+    def decode(self, out: Rows) -> Decoded:
+        """Read the next rows.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n, n_features), float32
+            At least one row; filled from its beginning, not always to its end.
+
+        Returns
+        -------
+        Decoded
+            No rows only when the matrix has ended.
+
+        Raises
+        ------
+        DecodeError
+            With the file, the row and the column.
+        """
+        self._begin()
+        row_bytes = self._dtype.itemsize * self._n_features
+        n = min(len(out), self._n_left, max(1, _BYTES_AT_ONCE // row_bytes))
+        if not n:
+            return Decoded(0, 0)
+        data = self._take(n * row_bytes)
+        if len(data) < n * row_bytes:
+            cut, of = self._n_rows + len(data) // row_bytes + 1, self._n_rows + self._n_left
+            raise self._error(f"the data end inside row {cut} of {of}")
+        with np.errstate(over="ignore"):
+            out[:n] = np.frombuffer(data, self._dtype).reshape(n, self._n_features)
+        bad = first_non_finite(out[:n])
+        if bad:
+            where = f"row {self._n_rows + bad[0] + 1}, column {bad[1] + 1}"
+            raise self._error("a value that is NaN or infinite as float32", where)
+        self._n_rows += n
+        self._n_left -= n
+        if not self._n_left and self._take(1):
+            raise self._error("data follow the last row; one file holds one matrix")
+        return Decoded(0, n)
+
+    def peek(self) -> bool:
+        """Check what the header says; False when there is no row."""
+        self._begin()
+        return self._n_left > 0
+
+    def _begin(self) -> None:
+        if self._n_left >= 0:
+            return
+        start = self._take(len(_MAGIC) + 2)
+        if not start:
+            self._n_left = 0
+            return
+        version = start[-2] if start.startswith(_MAGIC) and len(start) == len(_MAGIC) + 2 else 0
+        if version not in _PREFIX_BYTES:
+            raise self._error(f"no matrix as NumPy saves it: it begins with {start.hex()}")
+        size = self._take(_PREFIX_BYTES[version] - len(start))
+        n_bytes = int.from_bytes(size, "little")
+        if n_bytes > _LONGEST_HEADER:
+            raise self._error(f"a header of {n_bytes} bytes; at most {_LONGEST_HEADER} are read")
+        self._understand(version, size + self._take(n_bytes))
+
+    def _understand(self, version: int, header: bytes) -> None:
+        read: Any = np.lib.format.read_array_header_1_0
+        if version > 1:
+            read = np.lib.format.read_array_header_2_0
+        try:
+            shape, by_columns, dtype = read(io.BytesIO(header), max_header_size=_LONGEST_HEADER)
+        except (ValueError, EOFError) as error:
+            raise self._error(f"a header that NumPy cannot read: {error}") from error
+        if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > np.dtype("f8").itemsize:
+            raise self._error(f"values of type {dtype}; numbers of at most 64 bits are read")
+        if len(shape) != 2 or by_columns:
+            order = " by columns (Fortran order)" if by_columns else ""
+            raise self._error(f"an array of shape {shape}{order}; rows behind one another are read")
+        if shape[1] != self._n_features:
+            reason = f"{shape[1]} columns; expected are {self._n_features} features"
+            raise WidthError(reason, source=self._name)
+        self._dtype, self._n_left = dtype, shape[0]
+
+    def _take(self, n_bytes: int) -> bytes:
+        taken = bytearray(n_bytes)
+        n_there = 0
+        while n_there < n_bytes:
+            n = self._stream.readinto(memoryview(taken)[n_there:])
+            if not n:
+                break
+            n_there += n
+        return bytes(taken[:n_there])
+
+    def _error(self, reason: str, where: str = "") -> DecodeError:
+        return DecodeError(reason, where=where, source=self._name)

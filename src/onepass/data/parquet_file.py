@@ -1,0 +1,141 @@
+"""One Parquet file, read by pyarrow some thousand rows at a time.
+
+A Parquet file says at its end what is in it, so it must be one that can be read from any place:
+neither a pipe, nor compressed once more as a whole.
+
+Source: https://parquet.apache.org/docs/file-format/
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from onepass.data.columns import n_labels
+from onepass.data.streams import FileStream, Opened
+from onepass.errors import DecodeError, WidthError
+from onepass.finite import first_non_finite
+from onepass.formats.arrays import Rows
+from onepass.formats.records import Decoded
+
+_VALUES_AT_ONCE = 2**19
+_MOST_BYTES = 2**28  # of what a file says of itself
+
+
+class ParquetFile:
+    """Reads a file from its beginning to its end.
+
+    Parameters
+    ----------
+    opened : Opened
+    n_features : int
+    label_size : int or None
+        How many leading columns are labels, of any type; as for CSV.
+
+    Notes
+    -----
+    Columns must be whole numbers, floats or truth values, without nulls. Memory: a page of each
+    column, and half a million values.
+    """
+
+    def __init__(self, opened: Opened, n_features: int, label_size: int | None) -> None:
+        self._name = opened.name
+        self._n_features = n_features
+        self._n_rows = 0
+        self._rows: Rows = np.empty((0, n_features), np.float32)
+        if not isinstance(opened.stream, FileStream):
+            raise self._error("Parquet is read from plain files only: no pipes, nothing compressed")
+        self._batches = self._open(opened.stream, label_size)
+
+    def decode(self, out: Rows) -> Decoded:
+        """Read the next rows.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n, n_features), float32
+            At least one row; filled from its beginning, not always to its end.
+
+        Returns
+        -------
+        Decoded
+            No rows only when the file has ended.
+
+        Raises
+        ------
+        DecodeError
+            With the file, the row and the name of the column.
+        """
+        while not len(self._rows):
+            try:
+                batch = next(self._batches, None)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise self._error(f"the Parquet data are broken: {error}") from error
+            if batch is None:
+                return Decoded(0, 0)
+            self._rows = self._convert(batch)
+        n = min(len(out), len(self._rows))
+        out[:n] = self._rows[:n]
+        self._rows = self._rows[n:]
+        return Decoded(0, n)
+
+    def peek(self) -> bool:
+        """Whether there are rows; their width has been checked."""
+        return self._n_there > 0
+
+    def _open(self, stream: FileStream, label_size: int | None) -> Iterator[pa.RecordBatch]:
+        if not stream.n_there:
+            self._n_there = 0
+            return iter(())
+        try:
+            file = pa.parquet.ParquetFile(
+                pa.PythonFile(stream.seekable(), "r"),
+                pre_buffer=False,
+                thrift_string_size_limit=_MOST_BYTES,
+                thrift_container_size_limit=_MOST_BYTES,
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._error(f"no Parquet file: {error}") from error
+        schema = file.schema_arrow
+        try:
+            first = n_labels(len(schema), self._n_features, label_size)
+        except WidthError as error:
+            raise error.within(self._name) from error
+        for name, count in Counter(schema.names).items():
+            if count > 1:
+                raise self._error(f"two columns are named {name!r}")
+        for field in list(schema)[first:]:
+            if not _is_number(field.type):
+                raise self._error(f"column {field.name!r} is of type {field.type}, not of numbers")
+        self._n_there = file.metadata.num_rows
+        n = max(1, _VALUES_AT_ONCE // self._n_features)
+        names = schema.names[first:]
+        batches: Iterator[pa.RecordBatch] = file.iter_batches(n, columns=names, use_threads=False)
+        return batches
+
+    def _convert(self, batch: pa.RecordBatch) -> Rows:
+        rows = np.empty((batch.num_rows, self._n_features), np.float32)
+        for j, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
+            if column.null_count:
+                row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+                raise self._error("a value that is null", row, name)
+            with np.errstate(over="ignore"):
+                rows[:, j] = column.to_numpy(zero_copy_only=False)
+        bad = first_non_finite(rows)
+        if bad:
+            name = batch.schema.names[bad[1]]
+            raise self._error("a value that is NaN or infinite as float32", bad[0], name)
+        self._n_rows += len(rows)
+        return rows
+
+    def _error(self, reason: str, row: int | None = None, column: str = "") -> DecodeError:
+        where = "" if row is None else f"row {self._n_rows + row + 1}, column {column!r}"
+        return DecodeError(reason, where=where, source=self._name)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
