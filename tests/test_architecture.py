@@ -32,7 +32,7 @@ WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py",),
     "isal": ("data/streams.py",),
-    "pyarrow": ("data/csv_file.py", "data/parquet_file.py"),
+    "pyarrow": ("data/csv_file.py", "data/parquet_file.py", "data/zstd_stream.py"),
     "ctypes": ("cluster/kernels/library.py",),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),

@@ -10,15 +10,17 @@ import time
 from itertools import chain
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.shards import cut, share
-from onepass.data.sources import Pipe, Span, whole_files
+from onepass.data.sources import Pipe, Span, is_compressed, whole_files
 from onepass.data.streams import GzipStream, OpenSource, PipeStream
 from onepass.data.wrapped import unwrap
+from onepass.data.zstd_stream import ZstdStream
 from onepass.errors import DecodeError, PlatformError
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAGIC_BYTES, frame
@@ -33,7 +35,7 @@ class Memory:
         self.content, self.piece, self.place, self.closed = content, piece, 0, False
 
     def head(self):
-        return self.content[self.place : self.place + 2]
+        return self.content[self.place : self.place + 4]
 
     def readinto(self, buffer):
         n = min(len(buffer), self.piece, len(self.content) - self.place)
@@ -143,10 +145,46 @@ def test_what_follows_a_gzip_member_and_is_none_is_refused():
     assert "the gzip data is broken" in refusal(everything, GzipStream(Memory(data)))
 
 
-def test_closing_closes_what_is_compressed():
+@pytest.mark.parametrize("kind", [GzipStream, ZstdStream])
+def test_closing_closes_what_is_compressed(kind):
     inner = Memory(b"")
-    GzipStream(inner).close()
+    kind(inner).close()
     assert inner.closed
+
+
+def zstd(content):
+    return pa.Codec("zstd").compress(content, asbytes=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.binary(max_size=3000)), st.integers(1, 400), st.integers(1, 4000))
+def test_zstd_frames_are_unfolded_whatever_the_pieces(contents, piece, room):
+    data = b"".join(map(zstd, contents))
+    assert everything(ZstdStream(Memory(data, piece)), room) == b"".join(contents)
+
+
+def test_zstd_that_is_cut_short_is_refused_wherever_it_ends():
+    data = zstd(SAID)
+    for n in range(1, len(data)):
+        text = refusal(everything, ZstdStream(Memory(data[:n])))
+        assert text.startswith(f"compressed byte {n}: the zstd data is broken or cut short (")
+
+
+def test_what_follows_a_zstd_frame_and_is_none_is_refused():
+    assert "is broken" in refusal(everything, ZstdStream(Memory(zstd(SAID) + b"and more")))
+
+
+def test_a_file_that_fails_below_zstd_is_the_platforms_error(tmp_path):
+    path = put(tmp_path, zstd(SAID))
+    size = path.stat().st_size
+    with pytest.raises(PlatformError, match="is 5 bytes shorter than it was"):
+        objects(Span(path, 0, size + 5))
+
+
+def test_zstd_is_told_by_its_first_bytes(tmp_path, pipe):
+    assert objects(*whole_files([put(tmp_path, zstd(SAID) + zstd(b"x"), "a.txt")])) == [SAID + b"x"]
+    assert objects(Pipe(pipe(zstd(SAID), piece=1))) == [SAID]
+    assert is_compressed(tmp_path / "a.txt")
 
 
 def test_a_part_of_a_file_is_read_and_no_more(tmp_path):
@@ -208,7 +246,7 @@ def test_objects_that_are_not_read_to_their_end_are_passed_over(pipe):
     path = pipe(frame(SAID) + frame(b"second"))
     with OpenSource(Pipe(path, wrapped=True)) as source:
         heads = [one.stream.head() for one in source.objects()]
-    assert heads == [b"It", b"se"]
+    assert heads == [b"It i", b"seco"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-HEAD_BYTES = 2
+HEAD_BYTES = 4
 """Enough to tell whether a stream is compressed."""
 
 
@@ -12,7 +12,7 @@ class ByteStream(Protocol):
     """Bytes that can be read once, from the beginning to the end."""
 
     def head(self) -> bytes:
-        """Return the first two bytes, or as many as there are, which are read again after that."""
+        """Return the first four bytes, or as many as there are, which are read again after that."""
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Read as many bytes as are there, one at least; 0 only at the end."""

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 from onepass.errors import PlatformError
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
 class Span(NamedTuple):
@@ -64,6 +64,6 @@ def is_compressed(path: Path) -> bool:
     """
     try:
         with path.open("rb", buffering=0) as file:
-            return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            return file.read(len(ZSTD_MAGIC)).startswith((GZIP_MAGIC, ZSTD_MAGIC))
     except OSError as error:
         raise PlatformError(f"cannot read {path}: {error.strerror}") from error

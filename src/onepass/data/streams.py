@@ -1,7 +1,7 @@
 """Bytes of a channel, read forward: a file or part of one, a pipe, and what either has compressed.
 
-Whether bytes are compressed is told by how they begin, not by a name: gzip is unfolded on the way,
-by Intel's igzip (the package ``isal``), several times as fast as zlib.
+Whether bytes are compressed is told by how they begin, not by a name. What is gzip is unfolded on
+the way by Intel's igzip (the package ``isal``), several times as fast as zlib; zstd, by pyarrow.
 
 Source: RFC 1952 for gzip, of which a file may hold several members behind one another.
 """
@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 from isal import isal_zlib
 
 from onepass.data.byte_stream import HEAD_BYTES, ByteStream
-from onepass.data.sources import GZIP_MAGIC, Source, Span
+from onepass.data.sources import GZIP_MAGIC, ZSTD_MAGIC, Source, Span
 from onepass.data.wrapped import unwrap
 from onepass.errors import DecodeError, PlatformError
 
@@ -65,7 +65,7 @@ class FileStream:
             raise PlatformError(f"cannot open {span.path}: {error.strerror}") from error
 
     def head(self) -> bytes:
-        """Return the first two bytes of what is left, or as many as there are."""
+        """Return the first four bytes of what is left, or as many as there are."""
         start = self._file.tell()
         head = bytearray(min(HEAD_BYTES, self._n_left))
         n = self.readinto(memoryview(head)) if head else 0
@@ -163,7 +163,7 @@ class PipeStream:
             fcntl.fcntl(self._file, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def head(self) -> bytes:
-        """Return the first two bytes, or as many as there are."""
+        """Return the first four bytes, or as many as there are."""
         while len(self._head) < HEAD_BYTES:
             piece = bytearray(HEAD_BYTES - len(self._head))
             n = self._read(memoryview(piece))
@@ -217,7 +217,7 @@ class GzipStream:
         self._in_member = self._more_within = False
 
     def head(self) -> bytes:
-        """Return the first two bytes: of compressed data within compressed data, never asked."""
+        """Return the first four bytes: of compressed data within compressed data, never asked."""
         raise NotImplementedError
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -261,7 +261,7 @@ class GzipStream:
         """Begin the next member, behind zeros that some writers fill up with."""
         self._pending = bytes(self._pending).lstrip(b"\0")
         if self._pending:
-            start = self._pending[:HEAD_BYTES]
+            start = self._pending[: len(GZIP_MAGIC)]
             if not GZIP_MAGIC.startswith(start):
                 raise self._broken(f"bytes {start.hex()} follow a gzip member and begin no other")
             self._member = isal_zlib.decompressobj(wbits=_WITH_GZIP_HEADER)
@@ -330,7 +330,14 @@ class OpenSource:
 
 def unfolded(stream: ByteStream) -> ByteStream:
     """Return a stream, or what it holds where it is compressed."""
-    return GzipStream(stream) if stream.head() == GZIP_MAGIC else stream
+    head = stream.head()
+    if head.startswith(GZIP_MAGIC):
+        return GzipStream(stream)
+    if head == ZSTD_MAGIC:
+        from onepass.data.zstd_stream import ZstdStream  # noqa: PLC0415 - slow to import
+
+        return ZstdStream(stream)
+    return stream
 
 
 def _wait_for(path: Path, patience_s: float) -> None:
