@@ -20,7 +20,7 @@ RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
     # CSV and Parquet: Flight, S3, sources and headers, 56 MB. Nothing here imports them.
     && find /opt/onepass -type d -name tests -prune -exec rm -r {} + \
     && cd /opt/onepass/lib/python3*/site-packages/pyarrow \
-    && rm -r include includes src *.pyx *.pxd *.pxi _flight.* _s3fs.* libarrow_flight.* \
+    && rm -r include includes src *.pyx *.pxd *.pxi _flight.*.so _s3fs.*.so libarrow_flight.* \
         libarrow_python_flight.* libarrow_s3.*
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY src src
