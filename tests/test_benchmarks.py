@@ -46,3 +46,10 @@ def test_core_set(tmp_path):
 def test_factor(tmp_path):
     table = run("factor", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path)
     assert "(auto): 1.000" in table
+
+
+@pytest.mark.slow
+def test_channels(tmp_path):
+    table = run("channels", "--rows", 3000, "--rounds", 1, "--json", tmp_path / "figures.json")
+    for name in ("RecordIO-protobuf | gzip", "CSV | pipe", "Parquet | file", "NumPy | zstd"):
+        assert f"| {name} |" in table
