@@ -35,7 +35,7 @@ _ROW = re.compile(
 )
 _WIDTH = re.compile(r"Expected \d+ columns, got (\d+)")
 _VALUE = re.compile(r"CSV conversion error to float: invalid value '(.*)'", re.DOTALL)
-_SHOWN = 40
+_SHOWN, _HEADER_SHOWN = 40, 200
 
 
 class CsvFile:
@@ -64,6 +64,7 @@ class CsvFile:
         self._left = b""
         self._at_end = False
         self._names: list[str] = []
+        self._header = ""
         self._n_rows = 0
         self._rows: Rows = np.empty((0, n_features), np.float32)
 
@@ -87,6 +88,10 @@ class CsvFile:
         """
         while not len(self._rows):
             lines = self._lines()
+            if self._header:
+                told = "%s: the first line is taken as a header, not as data: %s"
+                _log.warning(told, self._name, self._header)
+                self._header = ""
             if not lines:
                 return Decoded(0, 0)
             self._rows = self._parse(lines)
@@ -134,7 +139,7 @@ class CsvFile:
             return data
         if not self._at_start:
             raise self._error(f"no number in a line of text: {line[:_SHOWN]!r}")
-        _log.warning("%s: the first line is taken as a header, not as data: %r", self._name, line)
+        self._header = line.decode("utf-8", "replace").strip()[:_HEADER_SHOWN]
         return rest
 
     def _n_labels(self, n_columns: int) -> int:
@@ -181,7 +186,7 @@ class CsvFile:
             reason = f"{width[1]} columns, where the lines before have {len(self._names)}"
             return self._error(reason, WidthError, row)
         if value := _VALUE.match(reason):
-            reason = f"{value[1][:_SHOWN]!r} is no number"
+            reason = f"{value[1][:_SHOWN]!r} is no number; fill it in or drop the row"
         column = found["column"]
         feature = None if column is None else int(column) - (self._label_size or 0)
         return self._error(reason, DecodeError, row, feature)
