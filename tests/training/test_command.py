@@ -444,3 +444,13 @@ def test_the_base_may_be_relative(opt_ml, blobs):
     done = subprocess.run(command, cwd=opt_ml.base.parent, capture_output=True, check=False)
     assert done.returncode == 0
     assert opt_ml.archive.exists()
+
+
+def test_at_a_terminal_a_pass_over_a_pipe_has_a_bar_without_an_end(opt_ml, blobs):
+    opt_ml.configure(k="3", feature_dim="3")
+    opt_ml.write_config("inputdataconfig", {"train": {"TrainingInputMode": "Pipe"}})
+    opt_ml.feed(write_rows(blobs))
+    code, shown = run_at_a_terminal(opt_ml)
+    assert code == 0, shown
+    assert "one pass over the data" in shown
+    assert "3 clusters of 600 rows x 3 features" in shown

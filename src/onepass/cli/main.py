@@ -30,7 +30,7 @@ def train(base: Path) -> None:
     """Train a model from the channels under BASE/input/data.
 
     Reads BASE/input/config/hyperparameters.json (k and feature_dim are required), makes one pass
-    over RecordIO-protobuf files in BASE/input/data/train, and leaves BASE/model/model_algo-1 and
+    over the rows in BASE/input/data/train, and leaves BASE/model/model_algo-1 and
     BASE/output/model.tar.gz. When it fails, BASE/output/failure says why.
 
     Exit codes: 0 trained; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
@@ -39,6 +39,18 @@ def train(base: Path) -> None:
     from onepass.cli.train import run_training
 
     raise SystemExit(run_training(base))
+
+
+@main.command()
+@_BASE
+def check(base: Path) -> None:
+    """Read all that `train` would read, and tell what it holds or what is wrong with it.
+
+    Nothing is written. Exit codes: 0 nothing is wrong; 2 something you can mend; 3 the machine.
+    """
+    from onepass.cli.check import run_check
+
+    raise SystemExit(run_check(base))
 
 
 @main.command()

@@ -1,0 +1,80 @@
+"""Reading all the data of a job as training would, without training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from onepass.data.channels import list_files
+from onepass.data.sources import n_bytes_of, whole_files
+from onepass.errors import UserError, WidthError
+from onepass.sagemaker.inputs import Channel, InputMode, JobInput
+from onepass.training.readers import reader_of
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a channel holds.
+
+    Attributes
+    ----------
+    channel : Channel
+    n_files, n_bytes, n_rows : int
+        All 0 for a pipe, which is not opened: what is read from it would be lost.
+    seconds : float
+        That reading took.
+    """
+
+    channel: Channel
+    n_files: int = 0
+    n_bytes: int = 0
+    n_rows: int = 0
+    seconds: float = 0.0
+
+
+def check(job: JobInput) -> Iterator[Checked]:
+    """Read every channel that training reads, whole.
+
+    Parameters
+    ----------
+    job : JobInput
+        From `onepass.training.job.read_configuration`.
+
+    Yields
+    ------
+    Checked
+
+    Raises
+    ------
+    UserError
+        For the first thing that training would refuse.
+    PlatformError
+        When a file cannot be read.
+    """
+    for channel in (job.train, job.test):
+        if channel is None:
+            continue
+        if channel.mode == InputMode.PIPE:
+            yield Checked(channel)
+            continue
+        checked = _read(channel, job)
+        if channel.name == "train" and checked.n_rows < job.hyperparameters.k:
+            raise UserError(
+                f"channel 'train' has {checked.n_rows} rows, fewer than "
+                f"k={job.hyperparameters.k} clusters"
+            )
+        yield checked
+
+
+def _read(channel: Channel, job: JobInput) -> Checked:
+    sources = whole_files(list_files(channel.directory, channel.name))
+    reader, started = reader_of(sources, channel, job.hyperparameters), time.monotonic()
+    try:
+        for _ in reader:
+            pass
+    except WidthError as error:
+        wanted = job.hyperparameters.feature_dim
+        raise UserError(f"feature_dim={wanted} does not fit the data: {error}") from error
+    seconds = time.monotonic() - started
+    return Checked(channel, len(sources), n_bytes_of(sources), reader.n_rows, seconds)
