@@ -31,9 +31,9 @@ FACE = "onepass"
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py",),
-    "isal": ("data/streams.py",),
+    "isal": ("data/gzip_stream.py",),
     "pyarrow": ("data/csv_file.py", "data/parquet_file.py", "data/zstd_stream.py"),
-    "ctypes": ("cluster/kernels/library.py",),
+    "ctypes": ("cluster/kernels/compiled.py",),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),
     "werkzeug": ("serving/",),

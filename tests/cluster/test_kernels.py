@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onepass import KMeans
-from onepass.cluster.kernels import cpu, library, native, reference
+from onepass.cluster.kernels import compiled, cpu, native, reference
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers
 
 
@@ -59,7 +59,7 @@ def test_sums_do_not_stop_at_two_to_the_24():
     assert (sums[0, 0], weights[0]) == (n, n)
 
 
-WIDTHS = library.all_lanes() if library.is_compiled() else []
+WIDTHS = compiled.all_lanes() if compiled.is_compiled() else []
 needs_compiled = pytest.mark.skipif(not WIDTHS, reason="native.c was not compiled: no compiler")
 
 
@@ -162,7 +162,7 @@ def test_no_rows_are_searched_and_summed_to_nothing():
 def test_without_a_compiler_numpy_does_the_same_work(monkeypatch):
     rows = np.random.default_rng(7).normal(size=(30_000, 5)).astype(np.float32)
     fitted = KMeans(10).fit(rows)
-    monkeypatch.setattr(library, "file", lambda: None)
+    monkeypatch.setattr(compiled, "file", lambda: None)
     monkeypatch.setattr(cpu, "kernels", cpu.kernels.__wrapped__)
     assert cpu.kernels() is reference
     assert "not compiled" in cpu.describe()
@@ -173,5 +173,5 @@ def test_without_a_compiler_numpy_does_the_same_work(monkeypatch):
 @needs_compiled
 def test_where_it_is_compiled_it_is_used():
     assert cpu.kernels() is native
-    assert library.fastest_lanes() in WIDTHS
-    assert cpu.describe() == f"compiled kernels, {library.fastest_lanes()} values at a time"
+    assert compiled.fastest_lanes() in WIDTHS
+    assert cpu.describe() == f"compiled kernels, {compiled.fastest_lanes()} values at a time"

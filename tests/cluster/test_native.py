@@ -7,11 +7,11 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.kernels import cpu, library, native, reference
+from onepass.cluster.kernels import compiled, cpu, native, reference
 from onepass.cluster.kernels.results import Bounds, Holdings, Shifts
 from onepass.cluster.lloyd import LloydRun
 
-WIDTHS = library.all_lanes() if library.is_compiled() else []
+WIDTHS = compiled.all_lanes() if compiled.is_compiled() else []
 pytestmark = pytest.mark.skipif(not WIDTHS, reason="native.c was not compiled: no compiler")
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.kernels import cpu, library, native, reference, refining
+from onepass.cluster.kernels import compiled, cpu, native, reference, refining
 from onepass.cluster.pivots import Pivots
 
-LANES = library.all_lanes() if library.is_compiled() else []
+LANES = compiled.all_lanes() if compiled.is_compiled() else []
 compiled = pytest.mark.skipif(not LANES, reason="the kernels were not compiled")
 
 

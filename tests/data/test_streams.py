@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.data.batches import BatchReader, most_rows
+from onepass.data.gzip_stream import GzipStream
 from onepass.data.shards import cut, share
 from onepass.data.sources import Pipe, Span, is_compressed, whole_files
-from onepass.data.streams import GzipStream, OpenSource, PipeStream
+from onepass.data.streams import OpenSource, PipeStream
 from onepass.data.wrapped import unwrap
 from onepass.data.zstd_stream import ZstdStream
 from onepass.errors import DecodeError, PlatformError

@@ -15,12 +15,16 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from onepass import KMeans
+from onepass.data.batches import BatchReader
+from onepass.data.sources import whole_files
 from onepass.errors import PlatformError, UserError
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import frame
 from onepass.sagemaker.paths import Paths
 from onepass.training.job import read_configuration, train
 from onepass.training.progress import LogProgress
+from onepass.training.tasks import summarise
 
 PATIENCE_S = 30
 HYPERPARAMETERS = {"k": "3", "feature_dim": "3", "mini_batch_size": "100"}
@@ -205,6 +209,20 @@ def test_several_workers_share_compressed_and_fast_files(opt_ml, run, blobs):
     for i, part in enumerate(np.split(blobs, 6)):
         opt_ml.put(gzip.compress(write_rows(part), 0), name=f"part-{i}")
     assert run(num_workers="3") == whole
+
+
+@pytest.mark.parametrize("described", [{}, {"TrainingInputMode": "FastFile"}])
+def test_one_file_that_is_not_cut_has_one_worker(opt_ml, run, blobs, expected, caplog, described):
+    opt_ml.put(gzip.compress(write_rows(blobs), 0), name="data.gz")
+    assert run(described, num_workers="3") == expected
+    assert not any("processes share the data" in line for line in caplog.messages)
+
+
+def test_a_shard_ends_its_last_batch_where_it_is(opt_ml, blobs):
+    reader = BatchReader(whole_files([opt_ml.put(blobs)]), 3, 100)
+    kmeans = summarise(KMeans(3, batch_size=7), reader, lambda _: None)
+    assert kmeans._stream._stream.n_taken == 600
+    assert not len(kmeans._stream._stream._buffer)
 
 
 def test_what_breaks_in_a_worker_is_named(opt_ml, run, blobs):

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from onepass.data.blocks import BlockFile
 from onepass.data.columns import n_labels
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError, TooLargeError, WidthError
@@ -22,7 +23,6 @@ from onepass.finite import first_non_finite
 from onepass.formats.arrays import Rows
 from onepass.formats.media import RECORDIO_PROTOBUF
 from onepass.formats.recordio import MAGIC_BYTES
-from onepass.formats.records import Decoded
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _VALUE = re.compile(r"CSV conversion error to float: invalid value '(.*)'", re.D
 _SHOWN, _HEADER_SHOWN = 40, 200
 
 
-class CsvFile:
+class CsvFile(BlockFile):
     """Reads an object from its beginning to its end.
 
     Parameters
@@ -57,8 +57,8 @@ class CsvFile:
     """
 
     def __init__(self, opened: Opened, n_features: int, label_size: int | None) -> None:
+        super().__init__(n_features)
         self._stream, self._name, self._at_start = opened
-        self._n_features = n_features
         self._label_size = label_size
         self._limit_bytes = _LINE_BYTES + _VALUE_BYTES * (n_features + (label_size or 0))
         self._left = b""
@@ -66,39 +66,14 @@ class CsvFile:
         self._names: list[str] = []
         self._header = ""
         self._n_rows = 0
-        self._rows: Rows = np.empty((0, n_features), np.float32)
 
-    def decode(self, out: Rows) -> Decoded:
-        """Read the next rows.
-
-        Parameters
-        ----------
-        out : ndarray of shape (n, n_features), float32
-            At least one row; filled from its beginning, not always to its end.
-
-        Returns
-        -------
-        Decoded
-            No rows only when the object has ended.
-
-        Raises
-        ------
-        DecodeError
-            With the file, the row, and the column of a value, both counted from 1.
-        """
-        while not len(self._rows):
-            lines = self._lines()
-            if self._header:
-                told = "%s: the first line is taken as a header, not as data: %s"
-                _log.warning(told, self._name, self._header)
-                self._header = ""
-            if not lines:
-                return Decoded(0, 0)
-            self._rows = self._parse(lines)
-        n = min(len(out), len(self._rows))
-        out[:n] = self._rows[:n]
-        self._rows = self._rows[n:]
-        return Decoded(0, n)
+    def _next_block(self) -> Rows | None:
+        lines = self._lines()
+        if self._header:
+            told = "%s: the first line is taken as a header, not as data: %s"
+            _log.warning(told, self._name, self._header)
+            self._header = ""
+        return self._parse(lines) if lines else None
 
     def peek(self) -> bool:
         """Check the width of the first line; False when there is none."""
@@ -165,7 +140,7 @@ class CsvFile:
             )
         except pa.ArrowInvalid as error:
             if str(error) == "Empty CSV file":  # nothing but empty lines
-                return self._rows
+                return np.empty((0, self._n_features), np.float32)
             raise self._explained(str(error)) from error
         rows = np.empty((table.num_rows, self._n_features), np.float32)
         for j, column in enumerate(table.itercolumns()):

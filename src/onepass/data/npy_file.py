@@ -44,23 +44,7 @@ class NpyFile:
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def decode(self, out: Rows) -> Decoded:
-        """Read the next rows.
-
-        Parameters
-        ----------
-        out : ndarray of shape (n, n_features), float32
-            At least one row; filled from its beginning, not always to its end.
-
-        Returns
-        -------
-        Decoded
-            No rows only when the matrix has ended.
-
-        Raises
-        ------
-        DecodeError
-            With the file, the row and the column.
-        """
+        """Write the next rows to the head of `out`; see `RowFile`."""
         self._begin()
         row_bytes = self._dtype.itemsize * self._n_features
         n = min(len(out), self._n_left, max(1, _BYTES_AT_ONCE // row_bytes))

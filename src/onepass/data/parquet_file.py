@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from onepass.data.blocks import BlockFile
 from onepass.data.columns import n_labels
 from onepass.data.streams import FileStream, Opened
 from onepass.errors import DecodeError, WidthError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Rows
-from onepass.formats.records import Decoded
 
 _VALUES_AT_ONCE = 2**19
 _MOST_BYTES = 2**28  # of what a file says of itself
 
 
-class ParquetFile:
+class ParquetFile(BlockFile):
     """Reads a file from its beginning to its end.
 
     Parameters
@@ -43,44 +43,19 @@ class ParquetFile:
     """
 
     def __init__(self, opened: Opened, n_features: int, label_size: int | None) -> None:
+        super().__init__(n_features)
         self._name = opened.name
-        self._n_features = n_features
         self._n_rows = 0
-        self._rows: Rows = np.empty((0, n_features), np.float32)
         if not isinstance(opened.stream, FileStream):
             raise self._error("Parquet is read from plain files only: no pipes, nothing compressed")
         self._batches = self._open(opened.stream, label_size)
 
-    def decode(self, out: Rows) -> Decoded:
-        """Read the next rows.
-
-        Parameters
-        ----------
-        out : ndarray of shape (n, n_features), float32
-            At least one row; filled from its beginning, not always to its end.
-
-        Returns
-        -------
-        Decoded
-            No rows only when the file has ended.
-
-        Raises
-        ------
-        DecodeError
-            With the file, the row and the name of the column.
-        """
-        while not len(self._rows):
-            try:
-                batch = next(self._batches, None)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise self._error(f"the Parquet data are broken: {error}") from error
-            if batch is None:
-                return Decoded(0, 0)
-            self._rows = self._convert(batch)
-        n = min(len(out), len(self._rows))
-        out[:n] = self._rows[:n]
-        self._rows = self._rows[n:]
-        return Decoded(0, n)
+    def _next_block(self) -> Rows | None:
+        try:
+            batch = next(self._batches, None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise self._error(f"the Parquet data are broken: {error}") from error
+        return None if batch is None else self._convert(batch)
 
     def peek(self) -> bool:
         """Whether there are rows; their width has been checked."""

@@ -41,25 +41,7 @@ class RecordFile:
         self._at_end = False
 
     def decode(self, out: Rows) -> Decoded:
-        """Decode the next rows.
-
-        Parameters
-        ----------
-        out : ndarray of shape (n, n_features), float32
-            At least one row; filled from its beginning, not always to its end.
-
-        Returns
-        -------
-        Decoded
-            No rows only when the object has ended.
-
-        Raises
-        ------
-        DecodeError
-            With the file, the record and its byte offset.
-        PlatformError
-            When the file cannot be read.
-        """
+        """Write the next rows to the head of `out`; see `RowFile`."""
         try:
             while True:
                 done = self._decoder.decode(self._left, out)

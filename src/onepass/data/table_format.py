@@ -24,7 +24,23 @@ class RowFile(Protocol):
     """One object of a channel, as rows."""
 
     def decode(self, out: Rows) -> Decoded:
-        """Write the next rows to the head of `out`; none only at the end."""
+        """Write the next rows to the head of `out`.
+
+        Parameters
+        ----------
+        out : ndarray of shape (n, n_features), float32
+            At least one row; filled from its beginning, not always to its end.
+
+        Returns
+        -------
+        Decoded
+            No rows only when the object has ended. Its bytes are told by formats that count them.
+
+        Raises
+        ------
+        DecodeError
+            With the object, and the record and its byte, or the row and the column from 1.
+        """
 
     def peek(self) -> bool:
         """Check the width of the first row; False when there is none."""

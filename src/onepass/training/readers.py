@@ -71,7 +71,8 @@ def readers_of(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> lis
         shards = share(files, n_workers)
     else:
         shards = cut(files, n_workers, format_of(channel.content_type, channel.name).boundary)
-    return [reader_of(spans, channel, wanted) for spans in shards]
+    # A worker without data would still take its share of the sample from the others.
+    return [reader_of(spans, channel, wanted) for spans in shards if spans]
 
 
 def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparameters) -> BatchReader:

@@ -1,4 +1,4 @@
-/* Search and accumulation in C, for any processor; native.py calls it, library.py says what it is
+/* Search and accumulation in C, for any processor; native.py calls it, compiled.py says what it is
    given.
 
    One search costs 2 * n_rows * n_centers * n_features operations. It is written for vectors of

@@ -1,7 +1,7 @@
 """The functions of `native.c`.
 
 Everything here expects clean input: labels in range, above all, and at least one center. What is
-given to C, and what is refused, stands in `library`.
+given to C, and what is refused, stands in `compiled`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels.library import (
+from onepass.cluster.kernels.compiled import (
     TABLE_WIDTH,
     CBounds,
     CHoldings,
