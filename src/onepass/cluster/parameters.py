@@ -99,7 +99,7 @@ class Parameters:
 def auto_center_factor(n_clusters: int) -> int:
     """Return the factor that gives about 500 centers, and never fewer than four a cluster.
 
-    Smaller summaries lose quality on data with outliers, larger ones cost time and gain nothing:
+    Smaller summaries lose quality on data with outliers, larger ones cost time and gain little:
     ``tests/benchmarks/factor.py``.
 
     Examples
