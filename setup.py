@@ -1,4 +1,4 @@
-"""The one thing pyproject.toml cannot say yet: that a part of this package is written in C."""
+"""The one thing pyproject.toml cannot say yet: that parts of this package are written in C."""
 
 from setuptools import Extension, setup
 
@@ -13,6 +13,12 @@ setup(
             depends=[f"{KERNELS}/{part}.inc.c" for part in PARTS],
             extra_compile_args=["-O3", "-Wall", "-Wextra"],
             optional=True,  # without a compiler, NumPy does the work: slower, with the same results
-        )
+        ),
+        Extension(
+            "onepass.formats._records",
+            ["src/onepass/formats/records.c"],
+            extra_compile_args=["-O3", "-Wall", "-Wextra"],
+            optional=True,  # as above
+        ),
     ]
 )

@@ -21,7 +21,7 @@ LAYERS = (
     {"distributed"},
     {"artifact", "sagemaker", "data"},
     {"cluster", "formats"},
-    {"errors", "resources", "finite"},
+    {"errors", "resources", "finite", "sparse"},
 )
 DEPTH = {room: depth for depth, layer in enumerate(LAYERS) for room in layer}
 
@@ -30,10 +30,10 @@ FACE = "onepass"
 
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
-    "scipy": ("cluster/kernels/reference.py",),
+    "scipy": ("cluster/kernels/reference.py", "cluster/kernels/sparse.py"),
     "isal": ("data/gzip_stream.py",),
     "pyarrow": ("data/csv_file.py", "data/parquet_file.py", "data/zstd_stream.py"),
-    "ctypes": ("cluster/kernels/compiled.py",),
+    "ctypes": ("cluster/kernels/compiled.py", "formats/compiled.py"),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),
     "werkzeug": ("serving/",),
@@ -43,7 +43,7 @@ WALLS = {
     "distributed": ("distributed/",),
     "click": ("cli/",),
     "threadpoolctl": ("cluster/workers.py",),
-    "numpy": ("cluster/", "data/", "finite.py", "formats/", "serving/app.py"),
+    "numpy": ("cluster/", "data/", "finite.py", "formats/", "serving/app.py", "sparse.py"),
 }
 GENERATED = "formats/record_pb2.py"
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}

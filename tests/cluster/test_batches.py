@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.batches import RowBuffer
+from onepass.cluster.row_buffer import RowBuffer
 
 
 def numbered(start, n, weight=1.0):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans as Reference
 from sklearn.datasets import load_digits
@@ -185,7 +184,7 @@ def test_memory_does_not_grow_with_the_stream():
     for seed in range(30):
         kmeans.partial_fit(mixture(20_000, 3, 5, seed))
     stream = kmeans._stream._stream
-    assert stream._reservoir._rows.nbytes + stream.summary._sums.nbytes < 2 * 2**20
+    assert stream._reservoir.rows.nbytes + stream.summary._sums.nbytes < 2 * 2**20
     assert len(stream._buffer) < auto_batch_size(3)
     assert kmeans.n_centers_ <= 5 * 100
 
@@ -343,7 +342,6 @@ def test_values_that_are_not_finite_are_named():
 @pytest.mark.parametrize(
     ("X", "kind", "message"),
     [
-        (sparse.csr_array(np.eye(3)), DataTypeError, "the sparse csr_array: pass X.toarray()"),
         (np.full((2, 1), 1j), UserError, "Complex data not supported: X is of dtype complex128"),
         ([[1j]], DataTypeError, "X must be a dense matrix of numbers: .* not 'complex'"),
         ([[{}]], DataTypeError, "X must be a dense matrix of numbers: .* not 'dict'"),

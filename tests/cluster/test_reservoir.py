@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from onepass.cluster.reservoir import Offer, Reservoir
+from onepass.cluster.reservoir import Offer, dense_reservoir
 
 
 def offer(reservoir, rows, rng, chances=None, weights=None):
@@ -26,7 +26,7 @@ def column(n, first=0.0):
 
 
 def test_every_row_is_kept_while_all_fit():
-    reservoir = Reservoir(100, 1)
+    reservoir = dense_reservoir(100, 1)
     rng = np.random.default_rng(0)
     offer(reservoir, column(60), rng)
     offer(reservoir, column(40, 60), rng)
@@ -38,7 +38,7 @@ def test_every_row_is_kept_while_all_fit():
 
 @pytest.mark.parametrize("extra", [1, 30, 5000])
 def test_beyond_that_just_its_capacity_is_kept(extra):
-    reservoir = Reservoir(100, 1)
+    reservoir = dense_reservoir(100, 1)
     offer(reservoir, column(100 + extra), np.random.default_rng(0))
     assert not reservoir.complete
     assert len(reservoir.sample(0).rows) == 100
@@ -46,7 +46,7 @@ def test_beyond_that_just_its_capacity_is_kept(extra):
 
 
 def test_rows_kept_come_with_their_strata():
-    reservoir = Reservoir(50, 1)
+    reservoir = dense_reservoir(50, 1)
     offer(reservoir, column(5000), np.random.default_rng(0))
     rows, _, strata = reservoir.sample(0)
     assert rows[:, 0].tolist() == strata.tolist()
@@ -57,7 +57,7 @@ def test_weights_add_up_to_the_stream_on_average():
     chances = np.tile([1.0, 4.0], 1000)
     totals, odd_totals = [], []
     for seed in range(200):
-        reservoir = Reservoir(100, 1)
+        reservoir = dense_reservoir(100, 1)
         offer(reservoir, column(2000), np.random.default_rng(seed), chances)
         rows, weights, _ = reservoir.sample(0)
         totals.append(weights.sum())
@@ -67,15 +67,15 @@ def test_weights_add_up_to_the_stream_on_average():
 
 
 def test_a_row_one_half_life_older_weighs_half():
-    reservoir = Reservoir(10, 1)
+    reservoir = dense_reservoir(10, 1)
     offer(reservoir, column(2), np.random.default_rng(0), weights=np.array([1.0, 2.0]))
     assert reservoir.sample(1.0).weights.tolist() == [0.5, 1.0]
 
 
 def test_merging_keeps_what_one_reservoir_of_both_streams_keeps():
     """The same keys in, the same smallest ones kept: merging loses nothing."""
-    whole = Reservoir(80, 1)
-    first, second = Reservoir(80, 1), Reservoir(80, 1)
+    whole = dense_reservoir(80, 1)
+    first, second = dense_reservoir(80, 1), dense_reservoir(80, 1)
     for reservoir, parts in ((whole, (0, 1)), (first, (0,)), (second, (1,))):
         for part in parts:
             offer(reservoir, column(700, 1000 * part), np.random.default_rng(part))
@@ -86,7 +86,7 @@ def test_merging_keeps_what_one_reservoir_of_both_streams_keeps():
 
 
 def test_merging_renames_strata():
-    first, second = Reservoir(10, 1), Reservoir(10, 1)
+    first, second = dense_reservoir(10, 1), dense_reservoir(10, 1)
     offer(first, column(2), np.random.default_rng(0))
     offer(second, column(2), np.random.default_rng(1))
     first.absorb(second, 5, log2_later=0)
@@ -96,7 +96,7 @@ def test_merging_renames_strata():
 
 
 def test_strata_follow_merged_centers():
-    reservoir = Reservoir(10, 1)
+    reservoir = dense_reservoir(10, 1)
     offer(reservoir, column(3), np.random.default_rng(0))
     reservoir.relabel(np.array([2, 0, 0], np.int32))
     assert reservoir.sample(0).strata.tolist() == [2, 0, 0]
@@ -104,7 +104,7 @@ def test_strata_follow_merged_centers():
 
 @pytest.mark.parametrize("n", [60, 100, 110, 400])
 def test_a_copy_from_another_process_goes_on_as_the_original(n):
-    reservoir = Reservoir(100, 1)
+    reservoir = dense_reservoir(100, 1)
     offer(reservoir, column(n), np.random.default_rng(0))
     sent = pickle.dumps(reservoir)
     assert len(sent) < 100 * 32 + 1500

@@ -40,7 +40,9 @@ def do_not_apply(kmeans):
             "weighted and repeated rows give the same clusters, as a test below shows; their "
             "numbers follow from the random starts, which are drawn among as many rows as there are"
         )
-    return {"check_sample_weight_equivalence_on_dense_data": reason}
+    return {
+        f"check_sample_weight_equivalence_on_{kind}_data": reason for kind in ("dense", "sparse")
+    }
 
 
 def with_checks(*estimators):

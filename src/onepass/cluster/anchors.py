@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Floats, Labels, Rows
+from onepass.cluster.arrays import AnyRows, Floats, Labels, Rows
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.results import Bounds, Shifts
 
@@ -40,7 +40,7 @@ class Anchors(NamedTuple):
     distances: Floats
 
     @classmethod
-    def of(cls, rows: Rows, points: Rows, labels: Labels) -> Anchors:
+    def of(cls, rows: AnyRows, points: Rows, labels: Labels) -> Anchors:
         """Measure how far rows are from their points: 2 * n_features operations each."""
         distances = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), _ROWS_AT_ONCE):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from onepass.cluster.shifted_rows import ShiftedRows
+from onepass.sparse import SparseRows
 
 Rows: TypeAlias = npt.NDArray[np.float32]
 """Samples or centers, shape (n, n_features)."""
@@ -17,15 +20,25 @@ Doubles: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
-class WeightedRows(NamedTuple):
+AnyRows: TypeAlias = Rows | SparseRows | ShiftedRows
+"""Samples, dense or sparse."""
+
+R = TypeVar("R", bound=AnyRows, covariant=True)  # noqa: PLC0105 - short, as it is all over
+
+
+class Weighted(NamedTuple, Generic[R]):
     """Rows that stand for others.
 
     Attributes
     ----------
-    rows : ndarray of shape (n, n_features), float32
+    rows : ndarray of shape (n, n_features), float32; or SparseRows or ShiftedRows
     weights : ndarray of shape (n,), float64
         How many samples each row stands for.
     """
 
-    rows: Rows
+    rows: R
     weights: Doubles
+
+
+WeightedRows: TypeAlias = Weighted[Rows]
+WeightedAny: TypeAlias = Weighted[AnyRows]

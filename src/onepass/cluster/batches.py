@@ -1,20 +1,24 @@
-"""What stands between callers and the algorithm: checks, and batches of one size."""
+"""What stands between callers and the algorithm: checks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.arrays import AnyRows, Doubles, Rows, Weighted, WeightedRows
 from onepass.cluster.kernels.cpu import peak
 from onepass.errors import DataTypeError, UserError
 from onepass.finite import first_non_finite
+from onepass.sparse import SparseRows
 
-Batch: TypeAlias = npt.ArrayLike | tuple[npt.ArrayLike, npt.ArrayLike | None]
+Samples: TypeAlias = Rows | SparseRows
+WeightedSamples: TypeAlias = Weighted[Rows] | Weighted[SparseRows]
+Given: TypeAlias = npt.ArrayLike | SparseRows
+"""Rows as callers give them; matrices of `scipy.sparse` count as array-like."""
+Batch: TypeAlias = Given | tuple[Given, npt.ArrayLike | None]
 """Rows, or a tuple of rows and their weights."""
 
 
@@ -22,23 +26,28 @@ _LIGHTEST, _HEAVIEST = 1e-100, 1e100
 """Sums of weights, and of squares times weights, must stay in the range of float64."""
 
 
-def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
+def check_rows(X: Given, n_features: int | None = None) -> Samples:
     """Return `X` as clean float32 rows.
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like of shape (n_samples, n_features), or sparse
+        Any matrix of `scipy.sparse`, or `SparseRows`, stays sparse.
     n_features : int, optional
         The width it must have.
+
+    Returns
+    -------
+    ndarray or SparseRows
 
     Raises
     ------
     UserError
         Naming the shape, or the row and column of the first value that is not finite. A
-        `DataTypeError` for a sparse matrix and for values that are no numbers.
+        `DataTypeError` for values that are no numbers.
     """
-    rows = _dense(X)
-    if rows.ndim != 2:
+    rows = _sparse(X) or _dense(X)
+    if len(rows.shape) != 2:
         raise UserError(
             f"X must be a matrix of samples by features, got shape {rows.shape}. Reshape your "
             "data: X.reshape(-1, 1) is of one feature, X.reshape(1, -1) is one sample"
@@ -52,12 +61,17 @@ def check_rows(X: npt.ArrayLike, n_features: int | None = None) -> Rows:
             f"X has {rows.shape[1]} features, but KMeans is expecting {n_features} features as "
             "input"
         )
-    bad = None if math.isfinite(peak(rows)) else first_non_finite(rows)
+    bad = None if math.isfinite(peak(rows)) else _first_non_finite(rows)
     if bad:
         raise UserError(
             f"X[{bad[0]}, {bad[1]}] is NaN or infinite as float32; every value must be finite"
         )
     return rows
+
+
+def as_dense(rows: AnyRows) -> Rows:
+    """Return rows with their zeros."""
+    return rows if isinstance(rows, np.ndarray) else rows.dense()
 
 
 def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Doubles:
@@ -77,14 +91,19 @@ def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Double
 
 
 def check_weighted(
-    X: npt.ArrayLike, sample_weight: npt.ArrayLike | None, n_features: int | None = None
-) -> WeightedRows:
+    X: Given,
+    sample_weight: npt.ArrayLike | None,
+    n_features: int | None = None,
+) -> WeightedSamples:
     """Return `X` as clean float32 rows, and the weight of each."""
     rows = check_rows(X, n_features)
-    return WeightedRows(rows, check_weights(sample_weight, len(rows)))
+    weights = check_weights(sample_weight, len(rows))
+    if isinstance(rows, SparseRows):
+        return Weighted(rows, weights)
+    return WeightedRows(rows, weights)
 
 
-def as_pair(batch: Batch) -> tuple[npt.ArrayLike, npt.ArrayLike | None]:
+def as_pair(batch: Batch) -> tuple[Given, npt.ArrayLike | None]:
     """Return the rows and the weights of a batch, neither of them checked.
 
     Parameters
@@ -108,12 +127,36 @@ def as_pair(batch: Batch) -> tuple[npt.ArrayLike, npt.ArrayLike | None]:
     return X, sample_weight
 
 
-def _dense(X: npt.ArrayLike) -> Rows:
+def _sparse(X: Given) -> SparseRows | None:
+    """Return a sparse matrix as rows; None where it is none."""
+    if isinstance(X, SparseRows):
+        return X
+    if not hasattr(X, "tocsr"):
+        return None
+    given: Any = X
+    matrix = given.tocsr()
+    if matrix.ndim != 2:
+        raise UserError(f"X must be a matrix of samples by features, got shape {matrix.shape}")
+    if matrix.dtype.kind not in "biuf":
+        raise DataTypeError(f"X must hold numbers, got a sparse matrix of type {matrix.dtype}")
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()
+        matrix.sum_duplicates()
+    with np.errstate(over="ignore"):
+        values = matrix.data.astype(np.float32)
+    columns, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64)
+    return SparseRows(starts, columns, values, matrix.shape[1])
+
+
+def _first_non_finite(rows: Samples) -> tuple[int, int] | None:
+    if isinstance(rows, np.ndarray):
+        return first_non_finite(rows)
+    bad = int(np.isfinite(rows.values).argmin())
+    return int(rows.owners()[bad]), int(rows.columns[bad])
+
+
+def _dense(X: Given) -> Rows:
     """Return `X` as float32, of whatever shape."""
-    if hasattr(X, "toarray"):
-        raise DataTypeError(
-            f"X must be a dense matrix, got the sparse {type(X).__name__}: pass X.toarray()"
-        )
     given = np.asarray(X) if hasattr(X, "__array__") else X
     if isinstance(given, np.ndarray) and given.dtype.kind == "c":
         raise UserError(f"Complex data not supported: X is of dtype {given.dtype}, not real")
@@ -124,78 +167,3 @@ def _dense(X: npt.ArrayLike) -> Rows:
     except (TypeError, ValueError) as error:
         kind = DataTypeError if isinstance(error, TypeError) else UserError
         raise kind(f"X must be a dense matrix of numbers: {error}") from error
-
-
-class RowBuffer:
-    """Cuts a stream of pieces of any size into batches of one size.
-
-    Parameters
-    ----------
-    batch_size : int
-        Rows of a batch; may be changed between batches.
-    n_features : int
-
-    Notes
-    -----
-    Pieces of just that size are passed through without a copy; at most a batch is kept. Memory:
-    ``4 * n_features + 8`` bytes for each row kept, and as much again where pieces are small.
-    """
-
-    def __init__(self, batch_size: int, n_features: int) -> None:
-        self.batch_size = batch_size
-        self._n_rows = 0
-        self._rows = np.empty((0, n_features), np.float32)
-        self._weights = np.empty(0)
-
-    def __len__(self) -> int:
-        return self._n_rows
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the room for more rows behind when it goes to another process."""
-        rows, weights = self._held()
-        return self.__dict__ | {"_rows": rows, "_weights": weights}
-
-    def push(self, piece: WeightedRows) -> Iterator[WeightedRows]:
-        """Add rows; yields the batches they complete, each valid until the next is asked for.
-
-        Parameters
-        ----------
-        piece : WeightedRows
-            Copied as far as it is kept; rows of weight 0 are dropped.
-        """
-        counted = piece.weights > 0
-        rows, weights = piece
-        if not counted.all():
-            rows, weights = rows[counted], weights[counted]
-        while self._n_rows + len(rows) >= self.batch_size:
-            taken = self.batch_size - self._n_rows
-            head = WeightedRows(rows[:taken], weights[:taken])
-            rows, weights = rows[taken:], weights[taken:]
-            if self._n_rows:
-                self._keep(head)
-                head = self._held()
-                self._n_rows = 0
-            yield head
-        self._keep(WeightedRows(rows, weights))
-
-    def flush(self) -> WeightedRows | None:
-        """Return what is kept as a last, shorter batch; None if nothing is."""
-        if not self._n_rows:
-            return None
-        rest = self._held()
-        self._n_rows = 0
-        return rest
-
-    def _held(self) -> WeightedRows:
-        return WeightedRows(self._rows[: self._n_rows], self._weights[: self._n_rows])
-
-    def _keep(self, piece: WeightedRows) -> None:
-        n = self._n_rows + len(piece.rows)
-        if n > len(self._rows) or not self._rows.flags.writeable:  # as unpickled from such memory
-            room = min(self.batch_size, 2 * n)
-            held = self._held()
-            self._rows = np.empty((room, self._rows.shape[1]), np.float32)
-            self._weights = np.empty(room)
-            self._rows[: self._n_rows], self._weights[: self._n_rows] = held
-        self._rows[self._n_rows : n], self._weights[self._n_rows : n] = piece
-        self._n_rows = n

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Rows
+from onepass.cluster.batches import WeightedSamples
 from onepass.cluster.kernels.cpu import accumulate
 from onepass.cluster.model import KMeansModel
 from onepass.errors import UserError
@@ -48,13 +49,13 @@ class Refined(NamedTuple):
     n_moved: int
 
 
-def sum_shard(model: KMeansModel, batches: Iterable[WeightedRows]) -> LloydStep:
+def sum_shard(model: KMeansModel, batches: Iterable[WeightedSamples]) -> LloydStep:
     """Sum the rows closest to each center.
 
     Parameters
     ----------
     model : KMeansModel
-    batches : iterable of WeightedRows
+    batches : iterable of Weighted
         The rows of one shard.
 
     Notes
@@ -63,7 +64,8 @@ def sum_shard(model: KMeansModel, batches: Iterable[WeightedRows]) -> LloydStep:
     """
     sums, weights = np.zeros(model.centers.shape), np.zeros(model.n_clusters)
     inertia = 0.0
-    for rows, row_weights in batches:
+    for data in batches:
+        rows, row_weights = data
         for part, nearest in model.search(rows):
             share = accumulate(rows[part], nearest.labels, model.n_clusters, row_weights[part])
             sums += share.sums

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows
+from onepass.cluster.batches import Given
 from onepass.cluster.feature_names import Names, compare_names, names_of, refuse_other_names
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.workers import one_blas_thread
@@ -45,20 +46,18 @@ class Estimator(ABC):
     feature_names_in_: Names
 
     @abstractmethod
-    def fit(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Cluster `X` from scratch."""
 
     @one_blas_thread
-    def predict(self, X: npt.ArrayLike) -> Labels:
+    def predict(self, X: Given) -> Labels:
         """Return the index of the closest center of each row, shape (n_samples,)."""
         model = self._model()
         self._check_names(X)
         return model.predict(X)
 
     @one_blas_thread
-    def transform(self, X: npt.ArrayLike) -> Floats:
+    def transform(self, X: Given) -> Floats:
         """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
         model = self._model()
         self._check_names(X)
@@ -66,7 +65,7 @@ class Estimator(ABC):
 
     @one_blas_thread
     def score(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
+        self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None
     ) -> float:
         """Return minus the inertia: the weighted sum of squared distances of `X`, negated.
 
@@ -82,13 +81,13 @@ class Estimator(ABC):
         return -model.inertia(X, sample_weight)
 
     def fit_predict(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
+        self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None
     ) -> Labels:
         """Cluster `X` and return the cluster of each row, shape (n_samples,)."""
         return self.fit(X, y, sample_weight).labels_
 
     def fit_transform(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
+        self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None
     ) -> Floats:
         """Cluster `X` and return the distance of each row to each center."""
         return self.fit(X, y, sample_weight).transform(X)
@@ -138,11 +137,12 @@ class Estimator(ABC):
         return hasattr(self, "cluster_centers_")
 
     def __sklearn_tags__(self) -> object:
-        from sklearn.utils import Tags, TargetTags, TransformerTags
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         return Tags(
             estimator_type="clusterer",
             target_tags=TargetTags(required=False),
+            input_tags=InputTags(sparse=True),
             transformer_tags=TransformerTags(preserves_dtype=["float32"]),
         )
 

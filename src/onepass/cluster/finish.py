@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from onepass.cluster.anchors import Anchors, at_rest
-from onepass.cluster.arrays import Doubles, Flags, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import refining
+from onepass.cluster.arrays import (
+    Doubles,
+    Flags,
+    Labels,
+    Rows,
+    Weighted,
+    WeightedAny,
+    WeightedRows,
+)
+from onepass.cluster.embedding import coordinates_of, is_worth_embedding, restored
+from onepass.cluster.kernels import refining, sparse
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
+from onepass.cluster.parts import AnySummary, R
 from onepass.cluster.reservoir import Sample
-from onepass.cluster.summary import Summary
-from onepass.cluster.trials import TrialSettings, make_trials
+from onepass.cluster.trials import TrialSettings, make_trials, thin_rows
+from onepass.sparse import SparseRows
 
 _QUICK = 3_000_000  # distances
 _MANY, _FEW = (4, 2), (2, 1)  # candidates, and how many of them are gone on with
@@ -65,11 +76,11 @@ class CoreSet(NamedTuple):
 
     Attributes
     ----------
-    data : WeightedRows
+    data : Weighted
     strata : ndarray of shape (n,), int32
     """
 
-    data: WeightedRows
+    data: WeightedAny
     strata: Labels
 
 
@@ -97,20 +108,36 @@ def finish(
     candidates, or four where that is quick, and one run on all, or two.
     """
     rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]
-    data, coarse = core_set.data, summary
+    data = core_set.data
+    coarse: WeightedAny = summary
     if len(summary.rows) < 1.5 * settings.n_clusters:
         coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
-    trials = make_trials(coarse, settings, rngs[:-1])
-    total = float(coarse.weights.sum())
+    candidates, trial_msds = _candidates(coarse, settings, rngs[:-1])
     anchors = Anchors.of(data.rows, summary.rows, core_set.strata)
-    best = _refine(data, anchors, trials.best, settings)
-    return Finished(best.centers, tuple(inertia / total for inertia in trials.inertias))
+    return Finished(_refine(data, anchors, candidates, settings).centers, trial_msds)
+
+
+def _candidates(
+    coarse: WeightedAny, settings: TrialSettings, rngs: Sequence[np.random.Generator]
+) -> tuple[list[Rows], tuple[float, ...]]:
+    """Make trials; returns the centers of the best, and what all have reached."""
+    rows = coarse.rows
+    if isinstance(rows, np.ndarray) and not is_worth_embedding(rows):
+        points = rows
+    else:
+        points = coordinates_of(rows)
+    trials = make_trials(WeightedRows(points, coarse.weights), settings, rngs)
+    best = [trial.centers for trial in trials.best[: _MANY[0]]]
+    if points is not rows:
+        best = [restored(coarse, points, centers) for centers in best]
+    total = float(coarse.weights.sum())
+    return best, tuple(inertia / total for inertia in trials.inertias)
 
 
 def _refine(
-    data: WeightedRows,
+    data: WeightedAny,
     anchors: Anchors,
-    candidates: Sequence[Clustering],
+    candidates: Sequence[Rows],
     settings: TrialSettings,
 ) -> Clustering:
     """Try the best candidates for a few iterations, and go to the end with those that do best.
@@ -124,34 +151,31 @@ def _refine(
     part, few = slice(None), data
     if len(data.rows) >= _PART * _LEAST_ROWS:
         part = slice(None, None, _PART)
-        few = WeightedRows(data.rows[part].copy(), data.weights[part].copy())
+        few = Weighted(data.rows[part].copy(), data.weights[part].copy())
     run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
     try_out = partial(run, few, max_iter=heats, anchors=anchors.part(part))
-    reached = [try_out(start.centers).inertia for start in candidates[:n_tried]]
+    reached = [try_out(start).inertia for start in candidates[:n_tried]]
     run = partial(run, data, max_iter=settings.max_iter, anchors=anchors)
     first, *others = np.argsort(reached, kind="stable")[:n_finalists]
-    best = run(candidates[first].centers)
+    best = run(candidates[first])
     for i in others:
-        rival = run(candidates[i].centers, goal=best.inertia)
+        rival = run(candidates[i], goal=best.inertia)
         best = min(best, rival, key=lambda clustering: clustering.inertia)
     return best
 
 
-def thin_rows(n_clusters: int) -> int:
-    """Return how many rows trials are made on where the summary has too few centers for them."""
-    return max(2000, 10 * n_clusters)
-
-
-def _thin(data: WeightedRows, n_rows: int, rng: np.random.Generator) -> WeightedRows:
+def _thin(data: WeightedAny, n_rows: int, rng: np.random.Generator) -> WeightedAny:
     """Draw rows in proportion to their weights, which are all the same then."""
     if len(data.rows) <= n_rows:
         return data
     total = float(data.weights.sum())
     drawn = rng.choice(len(data.rows), n_rows, replace=False, p=data.weights / total)
-    return WeightedRows(data.rows[drawn], np.full(n_rows, total / n_rows))
+    return Weighted(data.rows[drawn], np.full(n_rows, total / n_rows))
 
 
-def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> CoreSet:
+def calibrate(
+    summary: WeightedRows, sample: Sample[Rows] | Sample[SparseRows], fitted: Flags
+) -> CoreSet:
     """Correct a sample by what the summary knows exactly: each center's weight and mean.
 
     Within each stratum the weights are scaled to the weight of its center and the rows shifted so
@@ -172,6 +196,9 @@ def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> CoreSet:
     chosen = np.flatnonzero(fitted)
     strata = sample.strata[chosen]
     weights = _scaled_weights(summary.weights, sample, fitted)
+    if isinstance(sample.rows, SparseRows):
+        few = Weighted(sample.rows[chosen], weights[chosen])
+        return _calibrate_sparse(summary, few, strata)
     sums, received = accumulate(sample.rows, sample.strata, len(summary.rows), weights)
     seen = received > 0
     shift = np.zeros_like(summary.rows)
@@ -188,13 +215,30 @@ def calibrate(summary: WeightedRows, sample: Sample, fitted: Flags) -> CoreSet:
     return CoreSet(data, np.concatenate([strata, alone.astype(np.int32)]))
 
 
-def measure_rows(data: WeightedRows, centers: Rows) -> Msd:
+def _calibrate_sparse(summary: WeightedRows, data: Weighted[SparseRows], strata: Labels) -> CoreSet:
+    """Calibrate without making rows dense: they share the shift of their stratum."""
+    n = len(summary.rows)
+    sums = sparse.sums_of(data.rows, strata, n, data.weights)
+    received = np.bincount(strata, data.weights, n)
+    shift = summary.rows.copy()
+    owners = np.repeat(np.arange(n), np.diff(sums.indptr))
+    shift[owners, sums.indices] -= sums.data / received[owners]
+    # A center that stands for itself is a row of zeros, shifted by all that it is.
+    alone = np.flatnonzero(received == 0).astype(np.int32)
+    nothing = SparseRows.of_dense(np.zeros((len(alone), 1), np.float32))
+    rows = SparseRows.concatenate([data.rows, replace(nothing, n_features=data.rows.n_features)])
+    strata = np.concatenate([strata, alone])
+    weights = np.concatenate([data.weights, summary.weights[alone]])
+    return CoreSet(Weighted(sparse.move_by(rows, shift, strata), weights), strata)
+
+
+def measure_rows(data: WeightedAny, centers: Rows) -> Msd:
     """Measure the rows themselves."""
     sq_distances = nearest_centers(data.rows, centers).sq_distances.astype(np.float64)
     return Msd(float(data.weights @ sq_distances / data.weights.sum()), 0.0)
 
 
-def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows) -> Msd:
+def estimate_msd(summary: AnySummary[R], sample: Sample[R], fitted: Flags, centers: Rows) -> Msd:
     """Estimate the mean squared distance of all rows to their closest center.
 
     If every row went to the center that is closest to its stratum's mean, the sum would be known
@@ -214,7 +258,8 @@ def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows)
     -------
     Msd
     """
-    of_strata = two_nearest_centers(summary.centers, centers)
+    points = summary.centers
+    of_strata = two_nearest_centers(points, centers)
     sq_distances = of_strata.distances.astype(np.float64) ** 2
     known = float(summary.scatter.sum() + sq_distances @ summary.weights)
     # Where a stratum has no other rows, those fitted must do.
@@ -224,7 +269,7 @@ def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows)
     for start in range(0, len(gain), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
         rows = sample.rows[part]
-        anchors = Anchors.of(rows, summary.centers, sample.strata[part])
+        anchors = Anchors.of(rows, points, sample.strata[part])
         doubtful, own = refining.loosen(rows, centers, anchors.bounds(of_strata), shifts)
         if len(doubtful):
             gain[start + doubtful] = own - nearest_centers(rows[doubtful], centers).sq_distances
@@ -240,7 +285,7 @@ def estimate_msd(summary: Summary, sample: Sample, fitted: Flags, centers: Rows)
     return Msd(value / total, math.hypot(float(np.linalg.norm(gain)), unseen) / total)
 
 
-def _scaled_weights(of_strata: Doubles, sample: Sample, used: Flags) -> Doubles:
+def _scaled_weights(of_strata: Doubles, sample: Sample[Any], used: Flags) -> Doubles:
     """Scale the weights of the rows used so that each stratum's add up to what it weighs."""
     weights = np.where(used, sample.weights, 0.0)
     received = np.bincount(sample.strata, weights, len(of_strata))

@@ -17,8 +17,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Rows, WeightedRows
-from onepass.cluster.batches import Batch, as_pair, check_weighted
+from onepass.cluster.arrays import Rows
+from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
 from onepass.cluster.model import KMeansModel
@@ -29,6 +29,7 @@ from onepass.cluster.trials import TrialSettings
 from onepass.cluster.workers import one_blas_thread
 from onepass.errors import UserError
 from onepass.resources import available_cpus
+from onepass.sparse import SparseRows
 
 DEFAULT_RESERVOIR_BYTES = 256 * 2**20
 
@@ -103,6 +104,10 @@ class KMeans(Estimator):
     4 b d + 2 MiB``, and ``4 K^2`` while K is not above 2,304. Time: one search among at most
     1.125 K centers a row, 2 K d operations each.
 
+    Of sparse rows with z values each: about ``m (10 z + 80) + 14 K d + 40 k d + 16 b z``, and 2 K z
+    operations a row; ``2 K^2 d`` now and then, to unite centers. The sample is smaller than m where
+    its values would take more than `reservoir_bytes`.
+
     Examples
     --------
     >>> import numpy as np
@@ -149,15 +154,13 @@ class KMeans(Estimator):
         self._n_shards = 1
 
     @one_blas_thread
-    def fit(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
-    ) -> Self:
+    def fit(self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Cluster `X` from scratch.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Finite numbers, taken as float32.
+        X : array-like of shape (n_samples, n_features), or sparse matrix
+            Finite numbers, taken as float32. A matrix of `scipy.sparse` stays sparse.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Not negative; a row of weight 2 counts as two rows, one of weight 0 not at all.
@@ -174,27 +177,28 @@ class KMeans(Estimator):
         for name in ("cluster_centers_", "labels_"):
             if hasattr(self, name):
                 delattr(self, name)
-        self._begun(data.rows.shape[1]).push(data)
+        self._begun_with(data.rows).push(data)
         self.finalize()
         self.labels_ = self._model().predict(data.rows)
         return self
 
     @one_blas_thread
     def partial_fit(
-        self, X: npt.ArrayLike, y: object = None, sample_weight: npt.ArrayLike | None = None
+        self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None
     ) -> Self:
         """Take more rows of the stream. `finalize` gives the centers.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or sparse matrix
+            All rows are kept as the first ones were: sparse or dense.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
         """
         del y
         self._check_names(X, first=self._stream is None)
         data = check_weighted(X, sample_weight, self._stream.n_features if self._stream else None)
-        self._begun(data.rows.shape[1]).push(data)
+        self._begun_with(data.rows).push(data)
         return self
 
     def shard(self, n_shards: int) -> Self:
@@ -230,9 +234,10 @@ class KMeans(Estimator):
         Parameters
         ----------
         other : KMeans
-            Of the same number of features and half-life. Its last batch ends here, complete or
-            not, as does this one's. One that has seen nothing changes nothing. It is not to be
-            used any more: beside far larger values, its own may have been rounded off.
+            Of the same number of features and half-life, and of sparse rows where these are. Its
+            last batch ends here, complete or not, as does this one's. One that has seen nothing
+            changes nothing. It is not to be used any more: beside far larger values, its own may
+            have been rounded off.
 
         Returns
         -------
@@ -243,7 +248,7 @@ class KMeans(Estimator):
             raise UserError("a KMeans cannot be merged into itself: its rows would count twice")
         if other._stream is not None and other.n_samples_seen_:
             self._merge_names(other, first=self._stream is None)
-            self._begun(other._stream.n_features).merge(other._stream)
+            self._begun(other._stream.n_features, sparse=other._stream.sparse).merge(other._stream)
         return self
 
     @one_blas_thread
@@ -272,7 +277,9 @@ class KMeans(Estimator):
             TrialSettings(
                 parameters.n_clusters,
                 parameters.local_init,
-                parameters.n_trials(self._stream.n_rows, self._stream.n_features),
+                parameters.n_trials(
+                    self._stream.n_rows, self._stream.n_features, self._stream.n_values_a_row
+                ),
                 parameters.max_iter,
                 parameters.tol,
                 available_cpus(),
@@ -348,7 +355,10 @@ class KMeans(Estimator):
     def _checked(self) -> Parameters:
         return Parameters(**{field.name: getattr(self, field.name) for field in fields(Parameters)})
 
-    def _begun(self, n_features: int) -> ScaledStream:
+    def _begun_with(self, first: Samples) -> ScaledStream:
+        return self._begun(first.shape[1], sparse=isinstance(first, SparseRows))
+
+    def _begun(self, n_features: int, *, sparse: bool = False) -> ScaledStream:
         """Return the stream, a new one if none has begun."""
         if self._stream is None:
             self._stream = ScaledStream(
@@ -356,11 +366,12 @@ class KMeans(Estimator):
                 n_features,
                 check_seed(self.random_state),
                 n_shards=self._n_shards,
+                sparse=sparse,
             )
             self.n_features_in_ = n_features
         return self._stream
 
-    def _weighted(self, batch: Batch) -> WeightedRows:
+    def _weighted(self, batch: Batch) -> WeightedSamples:
         """Check one batch of `refine`."""
         X, sample_weight = as_pair(batch)
         self._check_names(X)

@@ -16,7 +16,16 @@ import math
 import numpy as np
 
 from onepass.cluster.anchors import SLACK, Anchors, at_rest, half_distances_to_closest
-from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.arrays import (
+    Doubles,
+    Floats,
+    Indices,
+    Labels,
+    Rows,
+    WeightedAny,
+    WeightedRows,
+)
+from onepass.cluster.batches import as_dense
 from onepass.cluster.kernels import refining
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
 from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts
@@ -48,7 +57,7 @@ _FADED = 1e-3
 
 
 def lloyd(
-    data: WeightedRows,
+    data: WeightedAny,
     centers: Rows,
     *,
     max_iter: int,
@@ -90,8 +99,8 @@ def lloyd(
     The first iteration costs 2 * n_clusters * n_rows * n_features operations; later ones as much
     for the rows whose bounds have crossed, often one in ten. Memory: 12 bytes a row.
     """
-    if len(data.rows) <= _FEW_ROWS:
-        return refining.lloyd(data, centers, max_iter, tol)
+    if isinstance(data.rows, np.ndarray) and len(data.rows) <= _FEW_ROWS:
+        return refining.lloyd(WeightedRows(data.rows, data.weights), centers, max_iter, tol)
     run = LloydRun(data, centers, n_workers=n_workers, anchors=anchors)
     run.go_on(max_iter, tol, goal)
     return run.clustering()
@@ -112,7 +121,7 @@ class LloydRun:
 
     def __init__(
         self,
-        data: WeightedRows,
+        data: WeightedAny,
         centers: Rows,
         *,
         n_workers: int = 1,
@@ -123,7 +132,12 @@ class LloydRun:
         self._data = data
         n_operations = 2 * _CHUNK_ROWS * centers.size
         self._n_workers = worth_threads(n_workers, n_operations)
-        self._origin: Rows = data.rows.mean(axis=0)
+        self._chunk, self._bounded = _CHUNK_ROWS, _BOUNDED_ROWS
+        self._origin: Rows | None = None
+        if isinstance(data.rows, np.ndarray):
+            self._origin = data.rows.mean(axis=0)
+        else:  # centers are turned once for all rows, and threads would wait for one another
+            self._chunk = self._bounded = max(1, n)
         self._labels: Labels
         self._upper: Floats
         self._lower: Floats
@@ -158,7 +172,7 @@ class LloydRun:
         return Clustering(self.centers, self._inertia)
 
     def _exact_inertia(self) -> float:
-        chunks = range(0, len(self._data.rows), _CHUNK_ROWS)
+        chunks = range(0, len(self._data.rows), self._chunk)
         return math.fsum(spread(self._n_workers, self._inertia_of, chunks))
 
     def _move(self) -> float:
@@ -186,7 +200,7 @@ class LloydRun:
         farthest = np.argsort(-loss, kind="stable")[: len(empty)]
         before = self.centers.astype(np.float64)
         means = self._sums / np.maximum(self._weights, np.finfo(float).tiny)[:, None]
-        means[empty] = self._data.rows[farthest]
+        means[empty] = as_dense(self._data.rows[farthest])
         self.centers = means.astype(np.float32)
         self._follow(before)
         return inertia - self._exact_inertia()
@@ -215,12 +229,12 @@ class LloydRun:
         """Move the bounds, and find the rows for which they have crossed."""
 
         def loosen(start: int) -> Crossed:
-            part = slice(start, start + _BOUNDED_ROWS)
+            part = slice(start, start + self._bounded)
             bounds = Bounds(self._labels[part], self._upper[part], self._lower[part])
             found = refining.loosen(self._data.rows[part], self.centers, bounds, shifts)
             return Crossed(found.rows + start, found.sq_distances)
 
-        found = spread(self._n_workers, loosen, range(0, len(self._labels), _BOUNDED_ROWS))
+        found = spread(self._n_workers, loosen, range(0, len(self._labels), self._bounded))
         return Crossed(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
     def _transfer(self, moved: Indices, former: Labels) -> None:
@@ -241,15 +255,15 @@ class LloydRun:
         n = len(self._labels[rows])
 
         def search(start: int) -> None:
-            stop = min(start + _CHUNK_ROWS, n)
+            stop = min(start + self._chunk, n)
             part = slice(start, stop) if isinstance(rows, slice) else rows[start:stop]
             found = two_nearest_centers(self._data.rows[part], self.centers, self._origin)
             self._labels[part], self._upper[part], self._lower[part] = found
 
-        spread(self._n_workers, search, range(0, n, _CHUNK_ROWS))
+        spread(self._n_workers, search, range(0, n, self._chunk))
 
     def _inertia_of(self, start: int) -> float:
-        part = slice(start, start + _CHUNK_ROWS)
+        part = slice(start, start + self._chunk)
         sq_distances = sq_distances_to(self._data.rows[part], self.centers, self._labels[part])
         return float(sq_distances @ self._data.weights[part])
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows
-from onepass.cluster.batches import check_rows, check_weights
+from onepass.cluster.batches import Given, Samples, as_dense, check_rows, check_weights
 from onepass.cluster.kernels.cpu import (
     Nearest,
     NearestInDouble,
@@ -21,6 +21,7 @@ from onepass.cluster.kernels.cpu import (
 )
 from onepass.cluster.scale import in_range
 from onepass.errors import UserError
+from onepass.sparse import SparseRows
 
 _BLOCK_VALUES = 2**22
 
@@ -72,12 +73,12 @@ class KMeansModel:
         """How many features a row must have."""
         return int(self.centers.shape[1])
 
-    def assign(self, X: npt.ArrayLike) -> Assignment:
+    def assign(self, X: Given) -> Assignment:
         """Find the closest center of each row, and how far it is.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or sparse matrix
             Finite numbers, taken as float32.
 
         Returns
@@ -99,17 +100,21 @@ class KMeansModel:
                 np.sqrt(nearest.sq_distances, out=distances[part])
         return Assignment(labels, distances)
 
-    def inertia(self, X: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    def inertia(self, X: Given, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the weighted sum of squared distances of the rows to their closest center."""
         rows = self._check(X)
         weights = check_weights(sample_weight, len(rows))
         blocks = self.search(rows)
         return sum(float((near.sq_distances * weights[part]).sum()) for part, near in blocks)
 
-    def distances(self, X: npt.ArrayLike) -> Floats:
+    def distances(self, X: Given) -> Floats:
         """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
         rows = self._check(X)
         table = np.empty((len(rows), self.n_clusters), np.float32)
+        if isinstance(rows, SparseRows):
+            for part in _blocks(rows):
+                table[part] = self.distances(rows[part].dense())
+            return table
         near = in_range(max(peak(rows), peak(self.centers)))
         for j, center in enumerate(self.centers):
             gap = rows - center if near else rows.astype(np.float64) - center
@@ -117,27 +122,27 @@ class KMeansModel:
                 np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
         return table
 
-    def predict(self, X: npt.ArrayLike) -> Labels:
+    def predict(self, X: Given) -> Labels:
         """Return the index of the closest center of each row, shape (n_samples,)."""
         return self.assign(X).labels
 
-    def _check(self, X: npt.ArrayLike) -> Rows:
+    def _check(self, X: Given) -> Samples:
         return check_rows(X, self.n_features)
 
-    def search(self, rows: Rows) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
+    def search(self, rows: Samples) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
         """Search clean rows block by block; yields each block's place and what was found.
 
-        From one origin: no row's answer depends on the rows beside it.
+        From one origin: no row's answer depends on the rows beside it. Those of one block of sparse
+        rows share a copy of the centers in float64.
         """
         origin = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
         of_centers = peak(self.centers)
-        step = max(1, _BLOCK_VALUES // self.n_features)
-        for start in range(0, len(rows), step):
-            part = slice(start, min(start + step, len(rows)))
-            if in_range(max(of_centers, peak(rows[part]))):
-                yield part, nearest_centers(rows[part], self.centers, origin)
+        for part in _blocks(rows):
+            some = rows[part]
+            if in_range(max(of_centers, peak(some))):
+                yield part, nearest_centers(some, self.centers, origin)
             else:
-                yield part, self._search_extreme(rows[part], origin, of_centers)
+                yield part, self._search_extreme(as_dense(some), origin, of_centers)
 
     def _search_extreme(self, rows: Rows, origin: Rows, of_centers: float) -> NearestInDouble:
         """Search in float64 where squares would leave the range of float32, row by row."""
@@ -151,3 +156,10 @@ class KMeansModel:
             found = search(rows[chosen], self.centers)
             labels[chosen], sq_distances[chosen] = found.labels, found.sq_distances
         return NearestInDouble(labels, sq_distances)
+
+
+def _blocks(rows: Samples) -> Iterator[slice]:
+    """Cut rows into blocks that are searched at once: of as many values, given or zero."""
+    step = max(1, _BLOCK_VALUES // rows.shape[1])
+    for start in range(0, len(rows), step):
+        yield slice(start, min(start + step, len(rows)))

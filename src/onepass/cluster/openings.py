@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Floats, Indices, WeightedRows
-from onepass.cluster.kernels import cpu
+from onepass.cluster.arrays import Doubles, Floats, Indices, Rows, Weighted, WeightedRows
+from onepass.cluster.kernels import cpu, sparse
+from onepass.sparse import SparseRows
 
 _NOISE = 1e-9
 """Squared distances below this share of a row's own squared norm are rounding, not distance."""
@@ -30,7 +31,11 @@ class Openings(NamedTuple):
 
 
 def choose_openings(
-    data: WeightedRows, sq_distances: Floats, coins: Doubles, price: float, room: int
+    data: Weighted[Rows] | Weighted[SparseRows],
+    sq_distances: Floats,
+    coins: Doubles,
+    price: float,
+    room: int,
 ) -> Openings:
     """Flip the coin of every row, as if the rows came one by one.
 
@@ -40,7 +45,7 @@ def choose_openings(
 
     Parameters
     ----------
-    data : WeightedRows
+    data : Weighted
     sq_distances : ndarray of shape (n_samples,), float32
         To the closest of the centers held.
     coins : ndarray of shape (n_samples,), float64
@@ -61,14 +66,25 @@ def choose_openings(
     rows, weights = data
     cost = sq_distances * weights
     candidates = np.flatnonzero(cost > coins * price)
-    norms = np.einsum("ij,ij->i", rows[candidates], rows[candidates])
+    norms = _squares(rows[candidates])
     candidates = candidates[sq_distances[candidates] > _NOISE * norms]
     flooded = len(candidates) > room
     if flooded:
         worth = cost[candidates] / coins[candidates]
         price = float(np.partition(worth, -room)[-room])
         candidates = candidates[worth >= price][:room]
-    far = WeightedRows(rows[candidates], weights[candidates])
-    left = sq_distances[candidates].astype(np.float64)
-    opened = candidates[cpu.open_far(far, left, coins[candidates], price)]
+    left, coins = sq_distances[candidates].astype(np.float64), coins[candidates]
+    far, heavy = rows[candidates], weights[candidates]
+    if isinstance(far, SparseRows):
+        paying = sparse.open_far(Weighted(far, heavy), left, coins, price)
+    else:
+        paying = cpu.open_far(WeightedRows(far, heavy), left, coins, price)
+    opened = candidates[paying]
     return Openings(opened, flooded and len(opened) > 0)
+
+
+def _squares(rows: Rows | SparseRows) -> Floats | Doubles:
+    if isinstance(rows, SparseRows):
+        return sparse.squares_of(rows)
+    squares: Floats = np.einsum("ij,ij->i", rows, rows)
+    return squares

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from onepass.cluster.finish import thin_rows
 from onepass.cluster.seeding import Seeding
+from onepass.cluster.trials import thin_rows
 from onepass.errors import UserError
 
 Auto: TypeAlias = Literal["auto"]
@@ -76,23 +76,34 @@ class Parameters:
         n = self.n_in_batch(n_features)
         return n * max(1, math.ceil(3 * self.n_centers / n))
 
-    def n_trials(self, n_rows: int, n_features: int) -> int:
+    def n_trials(self, n_rows: int, n_features: int, n_values_a_row: float) -> int:
         """How many trials the last step makes at most, after a stream of `n_rows` rows."""
         if self.n_init != "auto":
             return self.n_init
         n_coarse = self.n_centers
         if n_coarse < 2 * self.n_clusters:
             n_coarse = thin_rows(self.n_clusters)
-        return auto_trials(self.n_clusters, n_coarse, n_rows, n_features)
+        n_values = int(n_rows * n_values_a_row)
+        return auto_trials(self.n_clusters, n_coarse, n_values, min(n_features, 2 * n_coarse))
 
     def n_sampled(self, n_features: int, n_shards: int = 1) -> int:
         """How many rows are sampled: 1,024 a cluster, 20,000 at least, within the budget.
 
         Of one of several shards, its share, and two batches in case it is longer than others.
         """
-        wanted = max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLUSTER * self.n_clusters)
         room = int(self.reservoir_bytes / (1.25 * (4 * n_features + 28)))
-        whole = max(2 * self.n_clusters, min(wanted, room))
+        whole = max(2 * self.n_clusters, min(self._n_wanted, room))
+        return self._share(whole, n_features, n_shards)
+
+    def n_sampled_sparse(self, n_features: int, n_shards: int = 1) -> int:
+        """How many sparse rows are sampled, as far as the budget has room for their values."""
+        return self._share(self._n_wanted, n_features, n_shards)
+
+    @property
+    def _n_wanted(self) -> int:
+        return max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLUSTER * self.n_clusters)
+
+    def _share(self, whole: int, n_features: int, n_shards: int) -> int:
         return min(whole, math.ceil(whole / n_shards) + 2 * self.n_in_batch(n_features))
 
 
@@ -125,19 +136,28 @@ def auto_batch_size(n_features: int, half_life: float = 0) -> int:
     return max(_FEWEST_IN_BATCH, min(most, _BATCH_VALUES // n_features))
 
 
-def auto_trials(n_clusters: int, n_centers: int, n_rows: int, n_features: int) -> int:
+def auto_trials(n_clusters: int, n_centers: int, n_values: int, n_features: int) -> int:
     """Return 60 trials, and fewer where those would take long beside the pass itself.
 
-    One takes some 40 searches among `n_clusters` centers for each of the `n_centers` of the
+    Parameters
+    ----------
+    n_clusters, n_centers : int
+        The latter of the summary.
+    n_values : int
+        Of all rows together.
+    n_features : int
+        Of the points that are clustered.
+
+    One trial takes some 40 searches among `n_clusters` centers for each of the `n_centers` of the
     summary. All together may take a quarter of the pass, or a few tenths of a second.
 
     Examples
     --------
-    >>> auto_trials(10, 500, 1_000_000, 100), auto_trials(500, 2000, 200_000, 400)
+    >>> auto_trials(10, 500, 100_000_000, 100), auto_trials(500, 2000, 80_000_000, 400)
     (60, 4)
     """
     of_one = 80 * n_clusters * n_centers * n_features
-    of_pass = 2 * n_centers * n_features * n_rows
+    of_pass = 2 * n_centers * n_values
     affordable = max(of_pass // 4, _FREE_OPERATIONS) // of_one
     return max(_FEWEST_TRIALS, min(AUTO_TRIALS, affordable))
 

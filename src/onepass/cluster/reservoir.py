@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
+from onepass.cluster.row_stores import DenseStore, R, RowStore, SparseStore
+from onepass.sparse import SparseRows
 
-_COLUMNS = "_rows", "_keys", "_log2_weights", "_log2_chances", "_strata"
+_COLUMNS = "_keys", "_log2_weights", "_log2_chances", "_strata"
 _LARGEST_LOG2 = 300  # beyond it, products of chances might leave the range of float64
-_SLACK = 4  # rows are dropped when a quarter more than wanted are there, many at once
+_SLACK = 4
 
 
-class Sample(NamedTuple):
+class Sample(NamedTuple, Generic[R]):
     """What a reservoir holds, ready for use.
 
     Attributes
     ----------
-    rows : ndarray of shape (n, n_features), float32
+    rows : ndarray of shape (n, n_features), float32; or SparseRows
     weights : ndarray of shape (n,), float64
         How many samples of the stream each row stands for.
     strata : ndarray of shape (n,), int32
         The center of the summary that absorbed the row.
     """
 
-    rows: Rows
+    rows: R
     weights: Doubles
     strata: Labels
 
 
-class Offer(NamedTuple):
+class Offer(NamedTuple, Generic[R]):
     """Rows offered to a reservoir.
 
     Attributes
     ----------
-    rows : ndarray of shape (n, n_features), float32
+    rows : ndarray of shape (n, n_features), float32; or SparseRows
     weights : ndarray of shape (n,), float64
     chances : ndarray of shape (n,), float64
         Numbers above 0 in proportion to which the rows should be kept.
@@ -45,17 +48,17 @@ class Offer(NamedTuple):
         half-life later weighs twice as much, and is twice as likely to be kept.
     """
 
-    rows: Rows
+    rows: R
     weights: Doubles
     chances: Doubles
     strata: Labels
     log2_age: float = 0.0
 
 
-class _Keyed(NamedTuple):
+class _Keyed(NamedTuple, Generic[R]):
     """Some of the rows offered, with their keys; all as if they had come when the stream began."""
 
-    rows: Rows
+    rows: R
     which: Indices
     keys: Doubles
     log2_weights: Doubles
@@ -63,7 +66,7 @@ class _Keyed(NamedTuple):
     strata: Labels
 
 
-class Reservoir:
+class Reservoir(Generic[R]):
     """Keeps the rows with the smallest keys ``u / chance``, u uniform in (0, 1].
 
     The keys of the rows kept do not depend on how the stream was cut, and reservoirs of several
@@ -75,53 +78,64 @@ class Reservoir:
     ----------
     capacity : int
         Rows kept.
-    n_features : int
+    store : RowStore
+        Where they are kept; see `dense_reservoir` and `sparse_reservoir`.
+    least : int
+        Rows that are kept however little memory there is.
 
     Attributes
     ----------
+    capacity : int
+        Becomes less where sparse rows have more values than there is memory for.
     complete : bool
         No row has been dropped yet.
 
     Notes
     -----
-    Memory: ``1.25 * capacity * (4 * n_features + 28)`` bytes, taken as rows arrive.
+    Memory: ``1.25 * capacity * 28`` bytes, and what the store takes, as rows arrive.
     Source: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006; Duffield,
     Lund and Thorup, "Priority sampling for estimation of arbitrary subset sums", 2007.
     """
 
-    def __init__(self, capacity: int, n_features: int) -> None:
+    def __init__(self, capacity: int, store: RowStore[R], least: int = 1) -> None:
         self.capacity = capacity
+        self._store: RowStore[R] = store
+        self._least = least
         room = self._room
-        self._rows = np.empty((room, n_features), np.float32)
         self._keys = np.empty(room, np.float64)
         self._log2_weights = np.empty(room, np.float64)
         self._log2_chances = np.empty(room, np.float64)
         self._strata = np.empty(room, np.int32)
-        self._size = 0
         self._log2_threshold = np.inf
 
     @property
     def _room(self) -> int:
-        return self.capacity + max(1, self.capacity // _SLACK)
+        return _room(self.capacity)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the room for more rows behind when it goes to another process."""
-        if self._size > self.capacity:
+        if self._store.size > self.capacity:
             self._compact()
+        self._store.trim()
         state = self.__dict__.copy()
         for name in _COLUMNS:
-            state[name] = state[name][: self._size]
+            state[name] = state[name][: self._store.size]
         return state
 
     def __len__(self) -> int:
-        return min(self._size, self.capacity)
+        return min(self._store.size, self.capacity)
 
     @property
     def complete(self) -> bool:
         """Whether every row offered so far is kept."""
-        return bool(np.isinf(self._log2_threshold)) and self._size <= self.capacity
+        return bool(np.isinf(self._log2_threshold)) and self._store.size <= self.capacity
 
-    def offer(self, offered: Offer, rng: np.random.Generator) -> None:
+    @property
+    def rows(self) -> R:
+        """The rows kept, and some that may be dropped yet."""
+        return self._store.held()
+
+    def offer(self, offered: Offer[R], rng: np.random.Generator) -> None:
         """Take a share of the rows.
 
         Parameters
@@ -138,7 +152,7 @@ class Reservoir:
         log2_weights = np.log2(weights[which]) + log2_age
         self._insert(_Keyed(rows, which, keys, log2_weights, log2_chances, strata[which]))
 
-    def absorb(self, other: Reservoir, first_stratum: int, *, log2_later: float) -> None:
+    def absorb(self, other: Reservoir[R], first_stratum: int, *, log2_later: float) -> None:
         """Take over the rows of another reservoir.
 
         Parameters
@@ -152,10 +166,10 @@ class Reservoir:
         """
         threshold = other._log2_threshold - log2_later
         self._log2_threshold = min(self._log2_threshold, threshold)
-        held = slice(0, other._size)
+        held = slice(0, other._store.size)
         offered = _Keyed(
-            other._rows[held],
-            np.arange(other._size),
+            other._store.held(),
+            np.arange(other._store.size),
             other._keys[held] - log2_later,
             other._log2_weights[held] + log2_later,
             other._log2_chances[held] + log2_later,
@@ -166,15 +180,14 @@ class Reservoir:
 
     def relabel(self, mapping: Labels) -> None:
         """Rename strata after centers were merged: stratum s becomes ``mapping[s]``."""
-        held = slice(0, self._size)
+        held = slice(0, self._store.size)
         self._strata[held] = mapping[self._strata[held]]
 
     def rescale(self, exponent: int) -> None:
         """Divide all values by ``2**exponent``."""
-        held = slice(0, self._size)
-        np.ldexp(self._rows[held], -exponent, out=self._rows[held])
+        self._store.rescale(exponent)
 
-    def sample(self, log2_age: float) -> Sample:
+    def sample(self, log2_age: float) -> Sample[R]:
         """Return the rows kept and what they stand for.
 
         Parameters
@@ -182,12 +195,12 @@ class Reservoir:
         log2_age : float
             The number of half-lives the stream has lasted, 0 without a half-life.
         """
-        if self._size > self.capacity:
+        if self._store.size > self.capacity:
             self._compact()
-        held = slice(0, self._size)
+        held = slice(0, self._store.size)
         log2_kept = np.minimum(self._log2_chances[held] + self._log2_threshold, 0.0)
         weights = np.exp2(self._log2_weights[held] - log2_age - log2_kept)
-        return Sample(self._rows[held], weights, self._strata[held])
+        return Sample(self._store.held(), weights, self._strata[held])
 
     def _likely(self, chances: Doubles, uniforms: Doubles, log2_age: float) -> Indices:
         """Return the rows whose keys may be small enough: the others need no logarithms."""
@@ -196,48 +209,78 @@ class Reservoir:
             return np.arange(len(chances))
         return np.flatnonzero(uniforms <= chances * (2.0**log2_limit * (1 + 1e-9)))
 
-    def _insert(self, offered: _Keyed) -> None:
+    def _insert(self, offered: _Keyed[R]) -> None:
         keys = offered.keys
         accepted = np.flatnonzero(keys < self._log2_threshold)
         while len(accepted):
             if len(self._keys) < self._room:
                 self._restore_room()
-            free = len(self._keys) - self._size
+            free = len(self._keys) - self._store.size
             if not free:
                 self._compact()
                 accepted = accepted[keys[accepted] < self._log2_threshold]
                 continue
             taken, accepted = accepted[:free], accepted[free:]
-            new = slice(self._size, self._size + len(taken))
+            new = slice(self._store.size, self._store.size + len(taken))
             which = offered.which[taken]
-            np.take(offered.rows, which, axis=0, out=self._rows[new], mode="clip")
+            self._store.put(offered.rows, which)
             self._keys[new] = keys[taken]
             self._log2_weights[new] = offered.log2_weights[taken]
             self._log2_chances[new] = offered.log2_chances[taken]
             self._strata[new] = offered.strata[taken]
-            self._size = new.stop
+            if self._store.overfull():
+                self._keep_fewer()
+                accepted = accepted[keys[accepted] < self._log2_threshold]
+
+    def _keep_fewer(self) -> None:
+        """Keep as many rows from now on as the store has memory for."""
+        n = self._store.n_fitting(np.argsort(self._keys[: self._store.size], kind="stable"))
+        self.capacity = max(self._least, min(n, self.capacity))
+        if self._store.size > self.capacity:
+            self._compact()
 
     def _restore_room(self) -> None:
         """Make the room that was left behind in another process."""
         for name in _COLUMNS:
-            held = getattr(self, name)
-            column = np.empty((self._room, *held.shape[1:]), held.dtype)
-            column[: self._size] = held
+            held: npt.NDArray[Any] = getattr(self, name)
+            column = np.empty(self._room, held.dtype)
+            column[: self._store.size] = held
             setattr(self, name, column)
 
     def _compact(self) -> None:
         """Drop all but the smallest keys; the smallest one dropped is the new threshold."""
-        keys = self._keys[: self._size]
+        keys = self._keys[: self._store.size]
         self._log2_threshold = float(np.partition(keys, self.capacity)[self.capacity])
         self._drop_above_threshold()
 
     def _drop_above_threshold(self) -> None:
         """Move rows from the end into the holes that dropped rows leave, in place."""
-        kept = self._keys[: self._size] < self._log2_threshold
+        kept = self._keys[: self._store.size] < self._log2_threshold
         size = int(kept.sum())
         holes = np.flatnonzero(~kept[:size])
         movers = size + np.flatnonzero(kept[size:])
+        self._store.drop(holes, movers, size)
         for name in _COLUMNS:
             column = getattr(self, name)
             column[holes] = column[movers]
-        self._size = size
+
+
+def dense_reservoir(capacity: int, n_features: int) -> Reservoir[Rows]:
+    """Return a reservoir of dense rows: ``1.25 * capacity * (4 * n_features + 28)`` bytes."""
+    return Reservoir(capacity, DenseStore(_room(capacity), n_features))
+
+
+def sparse_reservoir(
+    capacity: int, n_features: int, *, most_values: int, least: int
+) -> Reservoir[SparseRows]:
+    """Return a reservoir of sparse rows, which may have so many values together.
+
+    Memory: ``35 * capacity + 10 * most_values`` bytes, and as much of values again when rows are
+    dropped.
+    """
+    return Reservoir(capacity, SparseStore(most_values, n_features), least)
+
+
+def _room(capacity: int) -> int:
+    """Rows are dropped when a quarter more than wanted are there, many at once."""
+    return capacity + max(1, capacity // _SLACK)

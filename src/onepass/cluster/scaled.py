@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from onepass.cluster.arrays import Rows, WeightedRows
+import numpy as np
+
+from onepass.cluster.arrays import Rows, Weighted
+from onepass.cluster.batches import Samples, WeightedSamples, as_dense
 from onepass.cluster.finish import Finished, Msd
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
+from onepass.cluster.parts import Parts, dense_parts, sparse_parts
 from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings
+from onepass.errors import UserError
+from onepass.sparse import SparseRows
 
 
 class ScaledStream:
@@ -25,15 +32,26 @@ class ScaledStream:
     n_features : int
     seed : int
     n_shards : int
-        See `Stream`.
+        See `onepass.cluster.parts.dense_parts`.
+    sparse : bool
+        Keep rows sparse, whatever they are when they come; else dense.
     """
 
     def __init__(
-        self, parameters: Parameters, n_features: int, seed: int, *, n_shards: int = 1
+        self,
+        parameters: Parameters,
+        n_features: int,
+        seed: int,
+        *,
+        n_shards: int = 1,
+        sparse: bool = False,
     ) -> None:
         self.n_features = n_features
+        self.sparse = sparse
         self._scale = Scale()
-        self._stream = Stream(parameters, n_features, seed, n_shards=n_shards)
+        make_parts: Any = sparse_parts if sparse else dense_parts
+        parts: Parts[Any] = make_parts(parameters, n_features, n_shards)
+        self._stream: Stream[Any] = Stream(parameters, parts, seed)
 
     @property
     def n_rows(self) -> int:
@@ -60,10 +78,15 @@ class ScaledStream:
         """Mean squared distance of all rows to the centers that absorbed them."""
         return self._unscaled(self._stream.long_term_msd)
 
-    def push(self, data: WeightedRows) -> None:
+    @property
+    def n_values_a_row(self) -> float:
+        """How many values a row has on average."""
+        return self._stream.n_values_a_row
+
+    def push(self, data: WeightedSamples) -> None:
         """Take rows of any number; they are absorbed batch by batch."""
         self._scale_to(self._scale.wanted(peak(data.rows)))
-        self._stream.push(WeightedRows(self._scaled(data.rows), data.weights))
+        self._stream.push(Weighted(self._scaled(self._as_kept(data.rows)), data.weights))
 
     def flush(self) -> None:
         """Absorb the rows held back."""
@@ -71,6 +94,10 @@ class ScaledStream:
 
     def merge(self, other: ScaledStream) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
+        if other.sparse != self.sparse:
+            raise UserError(
+                "what has seen sparse rows first cannot be merged with what has seen dense ones"
+            )
         exponent = max(self._scale.wanted(other._scale.peak), other._scale.wanted(self._scale.peak))
         self._scale_to(exponent)
         other._scale_to(exponent)
@@ -86,7 +113,7 @@ class ScaledStream:
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
-        value, error = self._stream.measure(self._scaled(centers))
+        value, error = self._stream.measure(rescale(centers, -self._scale.exponent))
         return Msd(self._unscaled(value), self._unscaled(error))
 
     def _scale_to(self, exponent: int) -> None:
@@ -96,7 +123,15 @@ class ScaledStream:
             self._stream.rescale(grown)
             self._scale.exponent = exponent
 
-    def _scaled(self, rows: Rows) -> Rows:
+    def _as_kept(self, rows: Samples) -> Samples:
+        """Return rows as the first were: sparse or dense."""
+        if not self.sparse:
+            return as_dense(rows)
+        return SparseRows.of_dense(rows) if isinstance(rows, np.ndarray) else rows
+
+    def _scaled(self, rows: Samples) -> Samples:
+        if isinstance(rows, SparseRows):
+            return rows.with_values(rescale(rows.values, -self._scale.exponent))
         return rescale(rows, -self._scale.exponent)
 
     def _unscaled(self, square: float) -> float:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from onepass.cluster.arrays import Floats, Rows, WeightedRows
+from onepass.cluster.arrays import (
+    Doubles,
+    Floats,
+    Indices,
+    Labels,
+    Rows,
+    Weighted,
+    WeightedRows,
+)
 from onepass.cluster.draws import draw
-from onepass.cluster.kernels import refining
+from onepass.cluster.kernels import refining, sparse
 from onepass.cluster.kernels.cpu import nearest_centers
+from onepass.sparse import SparseRows
 
 Seeding: TypeAlias = Literal["random", "k-means++"]
 
@@ -20,8 +31,6 @@ def choose_centers(
     n_clusters: int,
     method: Seeding,
     rng: np.random.Generator,
-    *,
-    in_rounds: bool = False,
     apart: Floats | None = None,
 ) -> Rows:
     """Choose rows to start clusters from.
@@ -34,31 +43,70 @@ def choose_centers(
     method : {"random", "k-means++"}
         Random rows without replacement, likely by weight; or k-means++.
     rng : numpy.random.Generator
-    in_rounds : bool
-        Draw many rows at once, each round half as many as are chosen already: for starts of
-        hundreds of clusters, which one by one take long.
     apart : ndarray, float32, optional
         Squared distances between the rows, by `onepass.cluster.kernels.refining.between`: k-means++
-        one by one is faster with them.
+        is faster with them.
 
     Returns
     -------
     ndarray of shape (n_clusters, n_features), float32
-        A copy. Fewer with k-means++ in rounds where there are fewer different rows.
+        A copy.
 
     Notes
     -----
     k-means++ tries ``2 + ln(n_clusters)`` rows for each center and takes the best: 2 * n_clusters *
-    n_rows * n_features operations for each; in rounds, one row for each center.
+    n_rows * n_features operations for each.
     Source: Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", 2007; the
-    greedy form is from section 7. Bahmani et al., "Scalable k-means++", 2012, draw in rounds.
+    greedy form is from section 7.
     """
     if method == "random":
-        share = data.weights / data.weights.sum()
-        return data.rows[rng.choice(len(data.rows), n_clusters, replace=False, p=share)]
-    if in_rounds:
-        return _kmeans_in_rounds(data, n_clusters, rng)
+        return data.rows[_random(data.weights, n_clusters, rng)]
     return _kmeans_plusplus(data, n_clusters, rng, apart)
+
+
+def choose_rows(
+    data: Weighted[Rows] | Weighted[SparseRows],
+    n_clusters: int,
+    method: Seeding,
+    rng: np.random.Generator,
+) -> Indices:
+    """Choose rows to start hundreds of clusters from, many at once: one by one takes long.
+
+    Parameters
+    ----------
+    data : Weighted
+        At least `n_clusters` rows, of positive weight.
+    n_clusters, method, rng
+        As `choose_centers` takes them.
+
+    Returns
+    -------
+    ndarray of shape (n_clusters,), intp
+        Fewer with k-means++ where there are fewer different rows.
+
+    Notes
+    -----
+    Each round draws half as many as are chosen already: 2 * n_clusters * n_rows * n_features
+    operations, of sparse rows fewer.
+    Source: Bahmani et al., "Scalable k-means++", 2012.
+    """
+    if method == "random":
+        return _random(data.weights, n_clusters, rng)
+    rows = data.rows
+
+    def nearest(chosen: Indices) -> tuple[Labels, npt.NDArray[np.floating]]:
+        if isinstance(rows, SparseRows):
+            found = sparse.nearest_rows(rows, rows[chosen])
+            return found.labels, found.sq_distances
+        labels, sq_distances = nearest_centers(rows, rows[chosen])
+        return labels, sq_distances
+
+    return _in_rounds(nearest, data.weights, n_clusters, rng)
+
+
+def _random(weights: Doubles, n_clusters: int, rng: np.random.Generator) -> Indices:
+    share = weights / weights.sum()
+    return rng.choice(len(weights), n_clusters, replace=False, p=share)
 
 
 def _kmeans_plusplus(
@@ -74,10 +122,15 @@ def _kmeans_plusplus(
     return data.rows[chosen]
 
 
-def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Generator) -> Rows:
-    rows, weights = data
+def _in_rounds(
+    nearest: Callable[[Indices], tuple[Labels, npt.NDArray[np.floating]]],
+    weights: Doubles,
+    n_clusters: int,
+    rng: np.random.Generator,
+) -> Indices:
+    """Choose rows; `nearest` tells of each row which of some rows is closest, and how far it is."""
     chosen = draw(weights, rng.random(1))
-    sq_distances = nearest_centers(rows, rows[chosen]).sq_distances
+    _, sq_distances = nearest(chosen)
     while len(chosen) < n_clusters:
         potential = weights * sq_distances
         open_to_choice = np.flatnonzero(potential)
@@ -87,8 +140,8 @@ def _kmeans_in_rounds(data: WeightedRows, n_clusters: int, rng: np.random.Genera
         # The smallest keys are a draw without replacement in proportion to the potential.
         keys = rng.standard_exponential(len(open_to_choice)) / potential[open_to_choice]
         fresh = open_to_choice[np.argpartition(keys, n_wanted - 1)[:n_wanted]]
-        labels, closer = nearest_centers(rows, rows[fresh])
+        labels, closer = nearest(fresh)
         np.minimum(closer, sq_distances, out=sq_distances)
         alone = labels[fresh] == np.arange(len(fresh))  # not equal to another of this round
         chosen = np.concatenate([chosen, fresh[alone]])
-    return rows[chosen]
+    return chosen

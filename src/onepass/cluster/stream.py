@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import Generic
 
 import numpy as np
 
-from onepass.cluster.arrays import Flags, Floats, Labels, Rows, WeightedRows
-from onepass.cluster.batches import RowBuffer
+from onepass.cluster.arrays import Flags, Floats, Labels, Rows, Weighted, WeightedRows
 from onepass.cluster.finish import (
     CoreSet,
     Finished,
@@ -19,27 +19,29 @@ from onepass.cluster.finish import (
     measure_rows,
 )
 from onepass.cluster.parameters import Parameters
+from onepass.cluster.parts import AnySummary, Parts, R
 from onepass.cluster.reservoir import Offer, Reservoir, Sample
-from onepass.cluster.summary import Summary
+from onepass.cluster.row_buffer import Buffer
 from onepass.cluster.trials import TrialSettings
 from onepass.errors import UserError
+from onepass.sparse import SparseRows
 
 _SHORT_TERM = 0.1
 _FINISHING, _HOLDING_OUT = 1, 2
 _HELD_OUT = 1 / 8
+_MOST_CHECKED = 2**24  # values
 
 
-class Stream:
+class Stream(Generic[R]):
     """A summary, a sample and a few counters.
 
     Parameters
     ----------
     parameters : Parameters
-    n_features : int
+    parts : Parts
+        Those of dense rows or of sparse ones.
     seed : int
         Of all random choices.
-    n_shards : int
-        How many streams the sample is to be made of: each holds its share of it.
 
     Attributes
     ----------
@@ -57,24 +59,27 @@ class Stream:
     were given the same seed do not sample alike.
     """
 
-    def __init__(
-        self, parameters: Parameters, n_features: int, seed: int, *, n_shards: int = 1
-    ) -> None:
-        self.n_features = n_features
+    def __init__(self, parameters: Parameters, parts: Parts[R], seed: int) -> None:
+        self.n_features = parts.n_features
         self.n_taken = 0
         self.total_weight = 0.0
         self.short_term_msd = 0.0
-        self.summary = Summary(parameters.n_centers, n_features)
+        self.summary: AnySummary[R] = parts.summary
         self._parameters = parameters
         self._seed = seed
         self._rng = np.random.default_rng(seed)
-        self._reservoir = Reservoir(parameters.n_sampled(n_features, n_shards), n_features)
-        self._buffer = RowBuffer(parameters.n_in_first_batch(n_features), n_features)
+        self._reservoir: Reservoir[R] = parts.reservoir
+        self._buffer: Buffer[R] = parts.buffer
 
     @property
     def n_rows(self) -> int:
         """Rows of positive weight that have arrived."""
         return self.n_taken + len(self._buffer)
+
+    @property
+    def n_values_a_row(self) -> float:
+        """How many values a row has on average: of sparse rows, of those in the sample."""
+        return _mean_values(self._reservoir.rows)
 
     @property
     def long_term_msd(self) -> float:
@@ -86,7 +91,7 @@ class Stream:
         """Whether every row is still kept."""
         return self._reservoir.complete
 
-    def push(self, data: WeightedRows) -> None:
+    def push(self, data: Weighted[R]) -> None:
         """Take rows of any number; they are absorbed batch by batch."""
         for batch in self._buffer.push(data):
             self._take(batch)
@@ -97,7 +102,7 @@ class Stream:
         if rest is not None:
             self._take(rest)
 
-    def merge(self, other: Stream) -> None:
+    def merge(self, other: Stream[R]) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
         self._check_mergeable(other)
         self.flush()
@@ -123,20 +128,20 @@ class Stream:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
         self.flush()
         seeds = np.random.SeedSequence((self._seed, _FINISHING))
-        return finish(self.summary.as_rows(), self._core_set(), settings, seeds)
+        summary = self.summary.as_rows()
+        return finish(summary, self._core_set(summary), settings, seeds)
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
-            return measure_rows(WeightedRows(sample.rows, sample.weights), centers)
+            return measure_rows(Weighted(sample.rows, sample.weights), centers)
         return estimate_msd(self.summary, sample, self._fitted(sample), centers)
 
-    def _take(self, batch: WeightedRows) -> None:
+    def _take(self, data: Weighted[R]) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""
-        data = WeightedRows(np.ascontiguousarray(batch.rows), batch.weights)
         if not self.n_taken:
-            self._rng = np.random.default_rng((self._seed, zlib.crc32(data.rows.data)))
+            self._rng = np.random.default_rng((self._seed, _checksum(data.rows)))
             self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         self._fade(len(data.rows))
         if len(self.summary):
@@ -150,14 +155,14 @@ class Stream:
         self._sample(data, labels, sq_distances)
         self._make_room()
 
-    def _check_mergeable(self, other: Stream) -> None:
+    def _check_mergeable(self, other: Stream[R]) -> None:
         if other.n_features != self.n_features:
             raise UserError(f"cannot merge {other.n_features} features into {self.n_features}")
         half_lives = other._parameters.half_life, self._parameters.half_life
         if half_lives[0] != half_lives[1]:
             raise UserError(f"cannot merge half_life={half_lives[0]} into {half_lives[1]}")
 
-    def _sample(self, data: WeightedRows, labels: Labels, sq_distances: Floats) -> None:
+    def _sample(self, data: Weighted[R], labels: Labels, sq_distances: Floats) -> None:
         """Offer the rows to the reservoir: half by weight, half by their share of the cost."""
         mean_cost = self.long_term_msd
         exact = sq_distances.astype(np.float64)  # a mean of tiny ones is 0 in float32
@@ -185,14 +190,28 @@ class Stream:
         if self.summary.overfull():
             self._reservoir.relabel(self.summary.consolidate())
 
-    def _core_set(self) -> CoreSet:
+    def _core_set(self, summary: WeightedRows) -> CoreSet:
         """Return all rows while they are kept, else the sample, corrected by the summary."""
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
-            return CoreSet(WeightedRows(sample.rows, sample.weights), sample.strata)
-        return calibrate(self.summary.as_rows(), sample, self._fitted(sample))
+            return CoreSet(Weighted(sample.rows, sample.weights), sample.strata)
+        return calibrate(summary, sample, self._fitted(sample))
 
-    def _fitted(self, sample: Sample) -> Flags:
+    def _fitted(self, sample: Sample[R]) -> Flags:
         """Choose the rows of the sample that centers are fitted to; the others measure them."""
         rng = np.random.default_rng((self._seed, _HOLDING_OUT))
         return rng.random(len(sample.rows)) >= _HELD_OUT
+
+
+def _mean_values(rows: Rows | SparseRows) -> float:
+    """Return how many values a row has on average."""
+    if isinstance(rows, SparseRows):
+        return rows.n_values / max(1, len(rows))
+    return float(rows.shape[1])
+
+
+def _checksum(rows: Rows | SparseRows) -> int:
+    """Return a number that the first rows make up, the same for dense and for sparse ones."""
+    head = rows[: max(1, _MOST_CHECKED // rows.shape[1])]
+    dense = head.dense() if isinstance(head, SparseRows) else head
+    return zlib.crc32(np.ascontiguousarray(dense).data)

@@ -24,13 +24,14 @@ from onepass.cluster.kernels.cpu import Nearest, nearest_centers
 from onepass.cluster.kernels.results import Holdings
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.pivots import Pivots
-from onepass.cluster.seeding import Seeding, choose_centers
+from onepass.cluster.seeding import Seeding, choose_rows
 from onepass.cluster.ward import cheapest_partners, cheapest_unions
 
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
 _OPENINGS_SHARE = 1 / 8
-_LEAST_WEIGHT = 1e-150
+LEAST_WEIGHT = 1e-150
+"""Of a center, however much has faded."""
 
 
 class Absorbed(NamedTuple):
@@ -76,12 +77,19 @@ class Summary:
     def __init__(self, capacity: int, n_features: int) -> None:
         self.capacity = capacity
         self.service_cost = 0.0
-        self._max_openings = max(16, int(capacity * _OPENINGS_SHARE))
+        self._max_openings = n_openings(capacity)
         self.centers: Rows = np.empty((0, n_features), np.float32)
         self.weights: Doubles = np.empty(0)
         self.scatter: Doubles = np.empty(0)
         self._sums: Doubles = np.empty((0, n_features))
         self._pivots = Pivots(capacity, n_features)
+
+    @classmethod
+    def of(cls, capacity: int, centers: Rows, weights: Doubles, scatter: Doubles) -> Summary:
+        """Return a summary that has these centers."""
+        summary = cls(capacity, centers.shape[1])
+        summary._append(centers, weights, centers * weights[:, None], scatter)
+        return summary
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -96,11 +104,11 @@ class Summary:
         Some room is left for openings. Rows that all fit become centers, each its own.
         """
         rows = data.rows
-        n_starting = max(1, int(self.capacity * _STARTING_SHARE))
-        if len(rows) <= n_starting:
-            centers, nearest = rows, _own_centers(len(rows))
+        n = n_starting(self.capacity)
+        if len(rows) <= n:
+            centers, nearest = rows, own_centers(len(rows))
         else:
-            centers = choose_centers(data, n_starting, seeding, rng, in_rounds=True)
+            centers = rows[choose_rows(data, n, seeding, rng)]
             nearest = nearest_centers(rows, centers)
         self._append_empty(centers)
         self._move(data, nearest)
@@ -132,7 +140,7 @@ class Summary:
 
     def decay(self, factor: float) -> None:
         """Let everything absorbed so far weigh less."""
-        faded = np.maximum(self.weights * factor, _LEAST_WEIGHT)
+        faded = np.maximum(self.weights * factor, LEAST_WEIGHT)
         self._sums *= (faded / self.weights)[:, None]
         self.weights = faded
         self.scatter *= factor
@@ -249,5 +257,16 @@ class Summary:
         return absorbed._replace(labels=place[absorbed.labels])
 
 
-def _own_centers(n: int) -> Nearest:
+def n_starting(capacity: int) -> int:
+    """Return how many centers a summary starts with: some room is left for openings."""
+    return max(1, int(capacity * _STARTING_SHARE))
+
+
+def n_openings(capacity: int) -> int:
+    """Return how many centers one batch may open."""
+    return max(16, int(capacity * _OPENINGS_SHARE))
+
+
+def own_centers(n: int) -> Nearest:
+    """Return what is found where each of `n` rows is a center of its own."""
     return Nearest(np.arange(n, dtype=np.int32), np.zeros(n, np.float32))

@@ -59,6 +59,11 @@ class Trials(NamedTuple):
     inertias: list[float]
 
 
+def thin_rows(n_clusters: int) -> int:
+    """Return how many rows trials are made on where the summary has too few centers for them."""
+    return max(2000, 10 * n_clusters)
+
+
 def make_trials(
     data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
 ) -> Trials:

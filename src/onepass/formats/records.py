@@ -143,6 +143,11 @@ class RecordDecoder:
         layout = self._layout
         if layout is None or self._search_in:
             return Decoded(0, 0)
+        if layout.compiled:  # what it leaves, different or not finite, is looked at by itself
+            n_rows = layout.compiled.decode(data, out)
+            if n_rows >= _LONG_RUN:
+                self._search_pause = 1
+            return Decoded(n_rows * layout.stride, n_rows)
         n_rows, n_there = 0, min(len(out), len(data) // layout.stride)
         while n_rows < n_there:
             # Look far ahead only in a stream that was regular so far: looking has its price.

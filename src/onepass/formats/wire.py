@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.formats.arrays import Bytes, Rows
+from onepass.formats.compiled import DenseLayout, is_compiled
 
 _BLOCK_BYTES = 2**20
 _BLOCK_ROWS = 2**13
@@ -69,6 +70,8 @@ class Layout:
         The values of a record as one item, which NumPy copies in one move.
     constants : tuple
         The bytes around the numbers, each repeated `block_rows` times.
+    compiled : DenseLayout or None
+        What does the same in C, for float32 and where there is a compiler.
     """
 
     stride: int
@@ -78,6 +81,7 @@ class Layout:
     block_rows: int
     row: np.dtype[np.void]
     constants: tuple[_Constant, ...]
+    compiled: DenseLayout | None
 
     def count_matching(self, data: Bytes, n: int) -> int:
         """Count how many of the first `n` records have this layout, up to the first that has not.
@@ -154,18 +158,24 @@ def _layout(framed: bytes, values: _Span, free: list[_Span]) -> Layout:
     block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // len(framed)))
     ends = [0, *(span.end for span in free)]
     starts = [*(span.start for span in free), len(framed)]
+    gaps = [gap for gap in zip(ends, starts, strict=True) if gap[0] < gap[1]]
+    n_features = (values.end - values.start) // values.dtype.itemsize
+    compiled = None
+    if is_compiled() and values.dtype.itemsize == np.float32().itemsize:
+        compiled = DenseLayout(framed, gaps, values.start, n_features)
     return Layout(
         stride=len(framed),
         values_start=values.start,
         dtype=values.dtype,
-        n_features=(values.end - values.start) // values.dtype.itemsize,
+        n_features=n_features,
         block_rows=block_rows,
         row=_void(values.end - values.start),
         constants=tuple(
             _Constant(begin, _void(end - begin), framed[begin:end] * block_rows)
-            for gap in zip(ends, starts, strict=True)
+            for gap in gaps
             for begin, end in _pieces(*gap)
         ),
+        compiled=compiled,
     )
 
 
@@ -174,7 +184,7 @@ def _pieces(begin: int, end: int) -> list[tuple[int, int]]:
     if _FAST_BYTES < end - begin <= 4 * _FAST_BYTES:
         starts = [*range(begin, end - _FAST_BYTES, _FAST_BYTES), end - _FAST_BYTES]
         return [(start, start + _FAST_BYTES) for start in starts]
-    return [(begin, end)] if begin < end else []
+    return [(begin, end)]
 
 
 def _void(n_bytes: int) -> np.dtype[np.void]:

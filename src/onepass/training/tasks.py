@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.batches import check_weighted
+from onepass.cluster.batches import WeightedSamples, check_weighted
 from onepass.cluster.epoch import LloydStep, sum_shard
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
@@ -42,7 +41,7 @@ def score(model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
     return Score(ssd, reader.n_rows)
 
 
-def _weighted(reader: BatchReader, tell: Tell) -> Iterator[WeightedRows]:
+def _weighted(reader: BatchReader, tell: Tell) -> Iterator[WeightedSamples]:
     for i, batch in enumerate(reader, start=1):
         yield check_weighted(batch, None)
         tell(Seen(reader.n_rows, reader.n_bytes, i))

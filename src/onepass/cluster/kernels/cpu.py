@@ -1,7 +1,8 @@
 """Search and accumulation on a CPU: what all other modules call.
 
 Everything here expects clean input: C-contiguous float32 rows without NaN, labels in range. The
-work is done by `native`, in C, where that has been compiled, and else by `reference`, with NumPy.
+work is done by `native`, in C, where that has been compiled, and else by `reference`, with NumPy;
+for sparse rows, which some functions take as well, by `sparse`.
 What makes this module long is that what a kernel takes, returns and costs is said here for both;
 those of the last step are in `refining`.
 
@@ -21,13 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import compiled, native, reference
+from onepass.cluster.arrays import AnyRows, Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.kernels import compiled, native, reference, sparse
 from onepass.cluster.kernels.results import (
     Found,
     Holdings,
     Sums,
 )
+from onepass.cluster.shifted_rows import ShiftedRows
+from onepass.sparse import SparseRows
 
 _DOUBT = 2.0**-19
 """Below this share of the squares it is the difference of, a squared distance in float32 is in
@@ -103,12 +106,12 @@ def describe() -> str:
     return "NumPy, as the kernels were not compiled when this package was installed: slower"
 
 
-def nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> Nearest:
+def nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None) -> Nearest:
     """Find the closest center of each row.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_samples, n_features), float32
+    rows : ndarray of shape (n_samples, n_features), float32; or SparseRows or ShiftedRows
     centers : ndarray of shape (n_clusters, n_features), float32
         At least one.
     origin : ndarray of shape (n_features,), float32, optional
@@ -126,6 +129,9 @@ def nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> Ne
     distance returned is computed anew from the differences; rows whose distance lies below what
     float32 can tell in that form are searched once more by differences.
     """
+    if not isinstance(rows, np.ndarray):
+        among = sparse.search(rows, sparse.Turned.of(centers))
+        return Nearest(among.labels, among.sq_distances.astype(np.float32))
     found = kernels().search(rows, centers, _origin(rows) if origin is None else origin)
     _search_doubtful_again(found, rows, centers)
     return Nearest(found.labels, found.sq_distances)
@@ -157,11 +163,15 @@ def nearest_by_pivots(rows: Rows, centers: Rows, pivots: Indices) -> NearestByPi
     return NearestByPivots(Nearest(found.labels, found.sq_distances), n_looked)
 
 
-def two_nearest_centers(rows: Rows, centers: Rows, origin: Rows | None = None) -> TwoNearest:
+def two_nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None) -> TwoNearest:
     """Find the closest center of each row, and a lower bound of the distance to all others.
 
     Parameters and costs are those of `nearest_centers`.
     """
+    if not isinstance(rows, np.ndarray):
+        among = sparse.search(rows, sparse.Turned.of(centers))
+        distances, to_others = np.sqrt(among.sq_distances), np.sqrt(among.others)
+        return TwoNearest(among.labels, distances.astype(np.float32), to_others.astype(np.float32))
     origin = _origin(rows) if origin is None else origin
     found = kernels().search(rows, centers, origin, second=True)
     _search_doubtful_again(found, rows, centers)
@@ -198,7 +208,7 @@ def nearest_centers_in_double(rows: Rows, centers: Rows) -> NearestInDouble:
     return NearestInDouble(labels, sq_distances)
 
 
-def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
+def sq_distances_to(rows: AnyRows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
     """Return the squared distance of each row to the center chosen for it.
 
     Parameters
@@ -211,11 +221,15 @@ def sq_distances_to(rows: Rows, centers: Rows, chosen: npt.NDArray[np.integer]) 
     -------
     ndarray of shape (n_samples,), float32
     """
+    if not isinstance(rows, np.ndarray):
+        return sparse.sq_distances_to(rows, centers, chosen)
     sq_distances: Floats = kernels().sq_distances_to(rows, centers, chosen)
     return sq_distances
 
 
-def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | None = None) -> Sums:
+def accumulate(
+    rows: AnyRows, labels: Labels, n_clusters: int, weights: Doubles | None = None
+) -> Sums:
     """Sum the rows of each cluster, in float64.
 
     A mean far from the origin, or of a hundred million rows, is right to float32's last digit.
@@ -232,6 +246,8 @@ def accumulate(rows: Rows, labels: Labels, n_clusters: int, weights: Doubles | N
     -------
     Sums
     """
+    if not isinstance(rows, np.ndarray):
+        return sparse.accumulate(rows, labels, n_clusters, weights)
     sums: Sums = kernels().accumulate(rows, labels, n_clusters, weights)
     return sums
 
@@ -312,7 +328,7 @@ def partners_in_double(centers: Doubles, weights: Doubles, some: Indices) -> Ind
     return found
 
 
-def peak(rows: Rows) -> float:
+def peak(rows: AnyRows) -> float:
     """Return the largest absolute value: 0 for no rows, infinity or NaN where there is any.
 
     Parameters
@@ -320,6 +336,10 @@ def peak(rows: Rows) -> float:
     rows : ndarray of shape (n_samples, n_features), float32
         Any.
     """
+    if isinstance(rows, ShiftedRows):
+        rows = rows.rows
+    if isinstance(rows, SparseRows):
+        rows = rows.values[:, None]
     largest: float = kernels().peak(rows)
     return largest
 

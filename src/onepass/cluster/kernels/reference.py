@@ -6,6 +6,8 @@ makes this module long is that it has every kernel once more, none of which is l
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -258,6 +260,13 @@ def plus_plus(
 
 def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
     """Move the bounds of rows as far as their centers have moved."""
+    return loosen_by(lambda part, own: sq_distances_to(rows[part], centers, own), bounds, shifts)
+
+
+def loosen_by(
+    measure: Callable[[Indices, Labels], Floats], bounds: Bounds, shifts: Shifts
+) -> Crossed:
+    """Move bounds; `measure` tells the squared distances of some rows to the centers they have."""
     labels, upper, lower = bounds
     upper += shifts.own[labels]
     near = lower - shifts.others[labels]
@@ -270,10 +279,10 @@ def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed
         return np.asarray(upper > safe)
 
     doubtful = np.flatnonzero(crossed())
-    own = np.zeros(len(rows), np.float32)
+    own = np.zeros(len(labels), np.float32)
     for start in range(0, len(doubtful), _SUM_ROWS):
         part = doubtful[start : start + _SUM_ROWS]
-        own[part] = sq_distances_to(rows[part], centers, labels[part])
+        own[part] = measure(part, labels[part])
     upper[doubtful] = np.sqrt(own[doubtful])
     again = np.flatnonzero(crossed())
     return Crossed(again, own[again])

@@ -6,8 +6,20 @@ As in `cpu`, the work is done by `native`, in C, where that has been compiled, a
 
 from __future__ import annotations
 
-from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import cpu
+import numpy as np
+
+from onepass.cluster.arrays import (
+    AnyRows,
+    Doubles,
+    Floats,
+    Indices,
+    Labels,
+    Rows,
+    Weighted,
+    WeightedAny,
+    WeightedRows,
+)
+from onepass.cluster.kernels import cpu, reference, sparse
 from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts
 
 
@@ -122,14 +134,14 @@ def swap(
     return swapped
 
 
-def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
+def loosen(rows: AnyRows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed:
     """Move the bounds of rows as far as their centers have moved.
 
     Where they cross, the distance to the own center is measured, and becomes the upper bound.
 
     Parameters
     ----------
-    rows : ndarray of shape (n_samples, n_features), float32
+    rows : ndarray of shape (n_samples, n_features), float32; or SparseRows or ShiftedRows
     centers : ndarray of shape (n_clusters, n_features), float32
         Where they are now.
     bounds : Bounds
@@ -141,12 +153,16 @@ def loosen(rows: Rows, centers: Rows, bounds: Bounds, shifts: Shifts) -> Crossed
     Crossed
         The rows whose bounds cross even so.
     """
+    if not isinstance(rows, np.ndarray):
+        return reference.loosen_by(
+            lambda part, own: sparse.sq_distances_to(rows[part], centers, own), bounds, shifts
+        )
     crossed: Crossed = cpu.kernels().loosen(rows, centers, bounds, shifts)
     return crossed
 
 
 def transfer(
-    data: WeightedRows, moved: Indices, former: Labels, labels: Labels, sums: Doubles
+    data: WeightedAny, moved: Indices, former: Labels, labels: Labels, sums: Doubles
 ) -> None:
     """Move rows from the sums of their former clusters to those of their new ones.
 
@@ -162,4 +178,7 @@ def transfer(
     sums : ndarray of shape (n_clusters, n_features), float64
         Changed in place.
     """
+    if not isinstance(data.rows, np.ndarray):
+        sparse.transfer(Weighted(data.rows, data.weights), moved, former, labels, sums)
+        return
     cpu.kernels().transfer(data, moved, former, labels, sums)

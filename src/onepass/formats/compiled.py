@@ -1,0 +1,150 @@
+"""What `records.c` was compiled to: how it is loaded and what it is given.
+
+Everything here expects arrays that are contiguous and of the right type, as its callers make them;
+sizes are checked before an address is given away.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from onepass.errors import AlgorithmError
+from onepass.formats.arrays import Bytes, Rows
+
+
+class _Layout(ctypes.Structure):
+    _fields_ = (
+        ("model", ctypes.c_void_p),
+        ("starts", ctypes.c_void_p),
+        ("ends", ctypes.c_void_p),
+        ("n_constants", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        ("values_start", ctypes.c_int64),
+        ("n_features", ctypes.c_int64),
+    )
+
+
+class _Room(ctypes.Structure):
+    _fields_ = (
+        ("ends", ctypes.c_void_p),
+        ("columns", ctypes.c_void_p),
+        ("values", ctypes.c_void_p),
+        ("n_rows", ctypes.c_int64),
+        ("n_values", ctypes.c_int64),
+    )
+
+
+class Room(NamedTuple):
+    """Room for sparse rows, each array from where the next row goes.
+
+    Attributes
+    ----------
+    ends : ndarray of shape (n_rows,), int64
+        Where each row's values end.
+    columns : ndarray of shape (n_values,), int32
+    values : ndarray of shape (n_values,), float32
+    """
+
+    ends: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+
+
+class DecodedSparse(NamedTuple):
+    """How far a call came.
+
+    Attributes
+    ----------
+    n_bytes, n_rows : int
+    """
+
+    n_bytes: int
+    n_rows: int
+
+
+class DenseLayout:
+    """Where the values of dense float32 records that are all alike lie.
+
+    Parameters
+    ----------
+    model : bytes
+        A whole record, framed.
+    constants : list of tuple of int
+        Where the bytes that must not differ start and end in it, in order.
+    values_start, n_features : int
+    """
+
+    def __init__(
+        self, model: bytes, constants: list[tuple[int, int]], values_start: int, n_features: int
+    ) -> None:
+        self._n_features = n_features
+        self._stride = len(model)
+        _check(values_start + 4 * n_features <= len(model), "values behind their record")
+        _check(all(0 <= a < b <= len(model) for a, b in constants), "constants behind their record")
+        self._model = np.frombuffer(model, np.uint8)
+        bounds = np.array(constants, np.int64).reshape(-1, 2)
+        self._starts, self._ends = (np.ascontiguousarray(side) for side in bounds.T)
+        addresses = (a.ctypes.data for a in (self._model, self._starts, self._ends))
+        self._given = _Layout(*addresses, len(bounds), len(model), values_start, n_features)
+
+    def decode(self, data: Bytes, out: Rows) -> int:
+        """Copy values of the records at the head of `data` until one differs or is not finite."""
+        _check(out.shape[1] == self._n_features and out.flags.c_contiguous, "rows of another shape")
+        n = min(len(out), len(data) // self._stride)
+        given = ctypes.byref(self._given)
+        return int(_library().onepass_dense(data.ctypes.data, given, n, out.ctypes.data))
+
+
+def is_compiled() -> bool:
+    """Whether the functions of this module can be called: not where no compiler was found."""
+    return _file() is not None and sys.byteorder == "little"
+
+
+def decode_sparse(data: Bytes, n_features: int, room: Room) -> DecodedSparse:
+    """Decode plain float32 records at the head of `data`, sparse or dense, to sparse rows.
+
+    Stops at the first that is not plain, not whole or without room; `n_features` is below 2**31.
+    """
+    _check(len(room.columns) == len(room.values) and n_features < 2**31, "another room")
+    arrays = room.ends, room.columns, room.values
+    _check(all(array.flags.c_contiguous for array in arrays), "a room of another layout")
+    given = _Room(*(a.ctypes.data for a in arrays), len(room.ends), len(room.values))
+    n_done = ctypes.c_int64()
+    n_rows = _library().onepass_sparse(
+        data.ctypes.data, len(data), n_features, ctypes.byref(given), ctypes.byref(n_done)
+    )
+    return DecodedSparse(n_done.value, int(n_rows))
+
+
+def _check(good: bool, problem: str) -> None:
+    """Refuse what would make C read or write where it must not."""
+    if not good:
+        raise AlgorithmError(problem)
+
+
+@functools.cache
+def _file() -> Path | None:
+    """Return what `records.c` was compiled to when this package was installed."""
+    folder = Path(__file__).parent
+    places = (folder / f"_records{suffix}" for suffix in EXTENSION_SUFFIXES)
+    return next((place for place in places if place.exists()), None)
+
+
+@functools.cache
+def _library() -> Any:
+    """Load it; Python's lock is let go while a function of it runs."""
+    library = ctypes.CDLL(str(_file()))
+    array, number, given = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
+    library.onepass_dense.restype = number
+    library.onepass_dense.argtypes = array, given, number, array
+    library.onepass_sparse.restype = number
+    library.onepass_sparse.argtypes = array, number, number, given, given
+    return library

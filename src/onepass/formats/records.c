@@ -1,0 +1,265 @@
+/* Records of RecordIO-protobuf to rows, for the records that most streams are made of; compiled.py
+   calls it. What is not just as expected here is left where it is: `records.py` takes the record
+   that comes next by protobuf, or says what is wrong with it. Nothing is written behind the room
+   given, whatever the bytes are. Little-endian processors only. */
+
+#include <stdint.h>
+#include <string.h>
+
+#define MAGIC 0xCED7230Au
+#define HEADER_BYTES 8
+#define INFINITE 0x7F800000u /* the exponent of what is infinite or no number */
+#define SHORT_BYTES 16       /* of constants; longer ones are compared by memcmp */
+
+typedef uint32_t bits4 __attribute__((vector_size(16)));
+
+/* Where the values of records that are all alike lie, and the bytes that must not differ. */
+typedef struct {
+    const uint8_t *model;         /* a whole record */
+    const int64_t *starts, *ends; /* of the constant bytes in it */
+    int64_t n_constants, stride, values_start, n_features;
+} layout;
+
+/* Room for sparse rows. */
+typedef struct {
+    int64_t *ends; /* where each row's values end */
+    int32_t *columns;
+    float *values;
+    int64_t n_rows, n_values; /* there is room for */
+} room;
+
+static uint64_t load8(const uint8_t *at)
+{
+    uint64_t value;
+    memcpy(&value, at, 8);
+    return value;
+}
+
+static uint32_t load4(const uint8_t *at)
+{
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+
+static bits4 load16(const void *at)
+{
+    bits4 value;
+    memcpy(&value, at, 16);
+    return value;
+}
+
+static int same(const uint8_t *left, const uint8_t *right, int64_t n)
+{
+    if (n < 8 || n > 2 * SHORT_BYTES)
+        return memcmp(left, right, (size_t)n) == 0;
+    uint64_t differ = load8(left + n - 8) ^ load8(right + n - 8);
+    for (int64_t i = 0; i + 8 < n; i += 8)
+        differ |= load8(left + i) ^ load8(right + i);
+    return !differ;
+}
+
+/* Copies values; returns whether all are finite. */
+static int copy_finite(const uint8_t *from, float *to, int64_t n)
+{
+    const bits4 infinite = {INFINITE, INFINITE, INFINITE, INFINITE};
+    uint32_t bad = 0;
+    if (n < 4) {
+        for (int64_t i = 0; i < n; i++)
+            bad |= (load4(from + 4 * i) & INFINITE) == INFINITE;
+        memcpy(to, from, (size_t)n * 4);
+        return !bad;
+    }
+    bits4 found = {0, 0, 0, 0};
+    for (int64_t i = 0; i + 4 < n; i += 4) {
+        bits4 some = load16(from + 4 * i);
+        found |= (bits4)((some & infinite) == infinite);
+        memcpy(to + i, &some, 16);
+    }
+    bits4 last = load16(from + 4 * (n - 4)); /* some of which may have been copied already */
+    found |= (bits4)((last & infinite) == infinite);
+    memcpy(to + n - 4, &last, 16);
+    return !(found[0] | found[1] | found[2] | found[3]);
+}
+
+/* Copies the values of up to n records; returns how many have the layout and finite values only,
+   up to the first that has not. */
+int64_t onepass_dense(const uint8_t *data, const layout *is, int64_t n, float *out)
+{
+    for (int64_t row = 0; row < n; row++) {
+        const uint8_t *record = data + row * is->stride;
+        for (int64_t i = 0; i < is->n_constants; i++) {
+            int64_t start = is->starts[i];
+            if (!same(record + start, is->model + start, is->ends[i] - start))
+                return row;
+        }
+        if (!copy_finite(record + is->values_start, out + row * is->n_features, is->n_features))
+            return row;
+    }
+    return n;
+}
+
+/* Bytes that are read forward; `at` is not moved beyond `end`. */
+typedef struct {
+    const uint8_t *at, *end;
+} bytes;
+
+static int varint(bytes *from, uint64_t *value)
+{
+    uint64_t found = 0;
+    for (int shift = 0; shift < 64 && from->at < from->end; shift += 7) {
+        uint8_t byte = *from->at++;
+        found |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte < 0x80) {
+            *value = found;
+            return shift < 63 || byte < 2;
+        }
+    }
+    return 0;
+}
+
+/* Reads a tag of one byte, which must be of a field with a length, and the field's bytes. */
+static int field(bytes *from, uint8_t *tag, bytes *content)
+{
+    uint64_t length;
+    if (from->at == from->end)
+        return 0;
+    *tag = *from->at++;
+    if ((*tag & 7) != 2 || *tag >= 0x80 || !varint(from, &length))
+        return 0;
+    if (length > (uint64_t)(from->end - from->at))
+        return 0;
+    content->at = from->at;
+    content->end = from->at += length;
+    return 1;
+}
+
+#define FIELD(number) ((number) << 3 | 2)
+
+/* Finds the one tensor of float32 under the key "values". */
+static int find_tensor(bytes payload, bytes *tensor)
+{
+    uint8_t tag;
+    bytes part, key, value;
+    int n_found = 0;
+    while (payload.at < payload.end) {
+        if (!field(&payload, &tag, &part))
+            return 0;
+        if (tag == FIELD(2))
+            continue; /* a label */
+        if (tag != FIELD(1) || n_found++)
+            return 0;
+        if (!field(&part, &tag, &key) || tag != FIELD(1))
+            return 0;
+        if (key.end - key.at != 6 || memcmp(key.at, "values", 6))
+            return 0;
+        if (!field(&part, &tag, &value) || tag != FIELD(2) || part.at != part.end)
+            return 0;
+        if (!field(&value, &tag, tensor) || tag != FIELD(2) || value.at != value.end)
+            return 0;
+    }
+    return n_found;
+}
+
+/* A tensor's fields, each of which may be empty but does not occur twice. */
+static int split_tensor(bytes tensor, bytes fields[3])
+{
+    uint8_t tag;
+    int seen = 0;
+    memset(fields, 0, 3 * sizeof *fields);
+    while (tensor.at < tensor.end) {
+        bytes part;
+        if (!field(&tensor, &tag, &part))
+            return 0;
+        int which = (tag >> 3) - 1;
+        if (which < 0 || which > 2 || seen & 1 << which)
+            return 0;
+        seen |= 1 << which;
+        fields[which] = part;
+    }
+    return 1;
+}
+
+/* Reads keys, which must rise, and values, which must be finite; returns how many, or -1. */
+static int64_t read_pairs(bytes keys, bytes values, uint64_t n_features, int32_t *columns,
+                          float *out)
+{
+    int64_t n = (values.end - values.at) / 4;
+    int64_t before = -1;
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t key;
+        if (keys.at < keys.end && *keys.at < 0x80)
+            key = *keys.at++;
+        else if (!varint(&keys, &key))
+            return -1;
+        if (key >= n_features || (int64_t)key <= before)
+            return -1;
+        before = (int64_t)key;
+        columns[i] = (int32_t)key;
+    }
+    if (keys.at != keys.end || !copy_finite(values.at, out, n))
+        return -1;
+    return n;
+}
+
+/* Leaves the zeros of dense values out; returns how many are left, or -1. */
+static int64_t read_dense(bytes values, int32_t *columns, float *out)
+{
+    int64_t n = (values.end - values.at) / 4, n_left = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = load4(values.at + 4 * i);
+        if ((bits & INFINITE) == INFINITE)
+            return -1;
+        columns[n_left] = (int32_t)i;
+        memcpy(out + n_left, &bits, 4);
+        n_left += (bits << 1) != 0;
+    }
+    return n_left;
+}
+
+static int64_t read_tensor(bytes tensor, int64_t n_features, int32_t *columns, float *out)
+{
+    bytes fields[3];
+    uint64_t width;
+    if (!split_tensor(tensor, fields) || (fields[0].end - fields[0].at) % 4)
+        return -1;
+    int has_shape = fields[2].at != fields[2].end;
+    if (has_shape && (!varint(&fields[2], &width) || fields[2].at != fields[2].end
+                      || width != (uint64_t)n_features))
+        return -1;
+    int has_keys = fields[1].at != fields[1].end;
+    int64_t n = (fields[0].end - fields[0].at) / 4;
+    if (!has_keys && n == n_features)
+        return read_dense(fields[0], columns, out);
+    if (!has_shape || (n && !has_keys))
+        return -1;
+    return read_pairs(fields[1], fields[0], (uint64_t)n_features, columns, out);
+}
+
+/* Decodes whole records, each in one frame, to sparse rows of n_features values, up to the first
+   that is not just so, or that there may be no room for: a value for each four bytes of its
+   payload. `n_done` gets the bytes that are done with. Returns the number of rows. */
+int64_t onepass_sparse(const uint8_t *data, int64_t n_bytes, int64_t n_features, const room *to,
+                       int64_t *n_done)
+{
+    int64_t place = 0, row = 0, n_values = 0;
+    for (; row < to->n_rows && n_bytes - place >= HEADER_BYTES; row++) {
+        int64_t length = load4(data + place + 4); /* and, above 29 bits, the kind of frame */
+        int64_t start = place + HEADER_BYTES, padded = length + (-length & 3);
+        if (load4(data + place) != MAGIC || length >> 29 || padded > n_bytes - start)
+            break; /* of several frames, or not whole, or the last one without its padding */
+        if (length / 4 > to->n_values - n_values)
+            break;
+        bytes payload = {data + start, data + start + length}, tensor;
+        if (!find_tensor(payload, &tensor))
+            break;
+        int64_t n = read_tensor(tensor, n_features, to->columns + n_values, to->values + n_values);
+        if (n < 0)
+            break;
+        n_values += n;
+        to->ends[row] = n_values;
+        place = start + padded;
+    }
+    *n_done = place;
+    return row;
+}
