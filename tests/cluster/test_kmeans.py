@@ -184,7 +184,7 @@ def test_memory_does_not_grow_with_the_stream():
     for seed in range(30):
         kmeans.partial_fit(mixture(20_000, 3, 5, seed))
     stream = kmeans._stream._stream
-    assert stream._reservoir.rows.nbytes + stream.summary._sums.nbytes < 2 * 2**20
+    assert stream._reservoir.rows.nbytes + stream.summary.sums.nbytes < 2 * 2**20
     assert len(stream._buffer) < auto_batch_size(3)
     assert kmeans.n_centers_ <= 5 * 100
 

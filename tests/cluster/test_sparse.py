@@ -185,10 +185,18 @@ def test_rows_are_kept_as_the_first_ones_were():
     np.testing.assert_array_equal(mixed.cluster_centers_, KMeans(3).fit(rows).cluster_centers_)
 
 
-def test_sparse_and_dense_streams_are_not_merged():
-    rows = rare_features(100, 40, 3)
-    with pytest.raises(UserError, match="sparse rows first cannot be merged"):
-        KMeans(3).partial_fit(rows).merge(KMeans(3).partial_fit(SparseRows.of_dense(rows)))
+@pytest.mark.parametrize("turned", [False, True])
+def test_sparse_and_dense_streams_are_merged(turned):
+    rows = rare_features(30_000, 60, 4)
+    kinds = np.asarray, scipy_sparse.csr_array
+    first, second = reversed(kinds) if turned else kinds
+    halves = [make(half) for make, half in zip((first, second), np.split(rows, 2), strict=True)]
+    mixed = KMeans(4).partial_fit(halves[0]).merge(KMeans(4).partial_fit(halves[1])).finalize()
+    dense = KMeans(4).partial_fit(rows[:15_000]).merge(KMeans(4).partial_fit(rows[15_000:]))
+    dense.finalize()
+    assert farthest(mixed.cluster_centers_, dense.cluster_centers_) < 1e-4
+    assert mixed.msd_ == pytest.approx(dense.msd_, rel=1e-4)
+    assert mixed.n_samples_seen_ == 30_000
 
 
 @pytest.mark.parametrize("kind", [scipy_sparse.csc_array, scipy_sparse.coo_matrix])

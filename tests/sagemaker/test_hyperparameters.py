@@ -51,7 +51,7 @@ def refusal(**given):
         ("seed", 0),
         ("num_workers", "auto"),
         ("reservoir_mib", 256),
-        ("force_dense", True),
+        ("force_dense", "auto"),
         ("num_gpus", "auto"),
         ("log_level", "info"),
         ("tuning_objective_metric", ""),
@@ -72,8 +72,8 @@ def test_every_declared_name_but_three_is_one_of_the_originals():
     assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 
-def test_the_originals_default_file_changes_nothing():
-    assert parse(**ORIGINAL_DEFAULTS) == parse()
+def test_the_originals_default_file_changes_nothing_but_that_rows_are_unfolded():
+    assert parse(**ORIGINAL_DEFAULTS) == parse(force_dense="true")
 
 
 def test_values_are_given_back_under_their_own_names():
@@ -232,10 +232,13 @@ COUNT = ("0", "-1", "1.5", "1e3", "1_000", "07", "", "abc", "٣", "9999999999999
                 None,
             )
         ],
-        *[("force_dense", value, "true or false") for value in ("yes", "1", "0", "", "None")],
+        *[
+            ("force_dense", value, "auto or true or false")
+            for value in ("yes", "1", "0", "", "None")
+        ],
         *[("_num_gpus", value, "auto or a whole number from 0") for value in ("-1", "all", "")],
         *[("_log_level", value, "debug or info") for value in ("verbose", "10", "")],
-        *[("_enable_profiler", value, "true or false") for value in ("on", "2")],
+        *[("_enable_profiler", value, "must be true or false") for value in ("on", "2")],
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_itself_and_what_is_accepted(name, wrong, accepted):

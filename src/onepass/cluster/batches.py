@@ -74,6 +74,11 @@ def as_dense(rows: AnyRows) -> Rows:
     return rows if isinstance(rows, np.ndarray) else rows.dense()
 
 
+def as_sparse(rows: Samples) -> SparseRows:
+    """Return rows without their zeros."""
+    return rows if isinstance(rows, SparseRows) else SparseRows.of_dense(rows)
+
+
 def check_weights(sample_weight: npt.ArrayLike | None, n_samples: int) -> Doubles:
     """Return one weight for each sample, 1 by default; all 0, or from 1e-100 to 1e100."""
     if sample_weight is None:

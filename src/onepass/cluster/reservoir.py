@@ -152,7 +152,7 @@ class Reservoir(Generic[R]):
         log2_weights = np.log2(weights[which]) + log2_age
         self._insert(_Keyed(rows, which, keys, log2_weights, log2_chances, strata[which]))
 
-    def absorb(self, other: Reservoir[R], first_stratum: int, *, log2_later: float) -> None:
+    def absorb(self, other: Reservoir[Any], first_stratum: int, *, log2_later: float) -> None:
         """Take over the rows of another reservoir.
 
         Parameters
@@ -168,7 +168,7 @@ class Reservoir(Generic[R]):
         self._log2_threshold = min(self._log2_threshold, threshold)
         held = slice(0, other._store.size)
         offered = _Keyed(
-            other._store.held(),
+            self._store.as_kept(other._store.held()),
             np.arange(other._store.size),
             other._keys[held] - log2_later,
             other._log2_weights[held] + log2_later,

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from onepass.cluster.arrays import Indices, Rows
+from onepass.cluster.batches import as_dense, as_sparse
 from onepass.sparse import SparseRows
 
 R = TypeVar("R", Rows, SparseRows)
@@ -29,6 +30,10 @@ class RowStore(ABC, Generic[R]):
     @abstractmethod
     def put(self, rows: R, which: Indices) -> None:
         """Keep some rows, behind those that are there."""
+
+    @abstractmethod
+    def as_kept(self, rows: Rows | SparseRows) -> R:
+        """Return rows of another store as they are kept here."""
 
     @abstractmethod
     def drop(self, holes: Indices, movers: Indices, size: int) -> None:
@@ -79,6 +84,10 @@ class DenseStore(RowStore[Rows]):
         np.take(rows, which, axis=0, out=self._rows[self.size : stop], mode="clip")
         self.size = stop
 
+    def as_kept(self, rows: Rows | SparseRows) -> Rows:
+        """Return rows with their zeros."""
+        return as_dense(rows)
+
     def drop(self, holes: Indices, movers: Indices, size: int) -> None:
         """Move rows into the places of others, and keep the first `size` only."""
         self._rows[holes] = self._rows[movers]
@@ -127,6 +136,10 @@ class SparseStore(RowStore[SparseRows]):
         """Keep some rows."""
         self._parts.append(rows[which])
         self.size += len(which)
+
+    def as_kept(self, rows: Rows | SparseRows) -> SparseRows:
+        """Return rows without their zeros."""
+        return as_sparse(rows)
 
     def drop(self, holes: Indices, movers: Indices, size: int) -> None:
         """Move rows into the places of others, and keep the first `size` only."""

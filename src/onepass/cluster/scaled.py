@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from onepass.cluster.arrays import Rows, Weighted
-from onepass.cluster.batches import Samples, WeightedSamples, as_dense
+from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
 from onepass.cluster.finish import Finished, Msd
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
@@ -16,7 +14,6 @@ from onepass.cluster.parts import Parts, dense_parts, sparse_parts
 from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings
-from onepass.errors import UserError
 from onepass.sparse import SparseRows
 
 
@@ -49,9 +46,8 @@ class ScaledStream:
         self.n_features = n_features
         self.sparse = sparse
         self._scale = Scale()
-        make_parts: Any = sparse_parts if sparse else dense_parts
-        parts: Parts[Any] = make_parts(parameters, n_features, n_shards)
-        self._stream: Stream[Any] = Stream(parameters, parts, seed)
+        self._parameters, self._seed, self._n_shards = parameters, seed, n_shards
+        self._stream = self._new_stream(sparse=sparse)
 
     @property
     def n_rows(self) -> int:
@@ -93,14 +89,16 @@ class ScaledStream:
         self._stream.flush()
 
     def merge(self, other: ScaledStream) -> None:
-        """Take what another stream has learnt, as if its rows had followed."""
-        if other.sparse != self.sparse:
-            raise UserError(
-                "what has seen sparse rows first cannot be merged with what has seen dense ones"
-            )
+        """Take what another stream has learnt, as if its rows had followed.
+
+        Rows stay sparse from here on where they do in either.
+        """
         exponent = max(self._scale.wanted(other._scale.peak), other._scale.wanted(self._scale.peak))
         self._scale_to(exponent)
         other._scale_to(exponent)
+        if other.sparse and not self.sparse:
+            dense, self._stream, self.sparse = self._stream, self._new_stream(sparse=True), True
+            self._stream.merge(dense)
         self._stream.merge(other._stream)
 
     def finish(self, settings: TrialSettings) -> Finished:
@@ -116,6 +114,11 @@ class ScaledStream:
         value, error = self._stream.measure(rescale(centers, -self._scale.exponent))
         return Msd(self._unscaled(value), self._unscaled(error))
 
+    def _new_stream(self, *, sparse: bool) -> Stream[Any]:
+        make_parts: Any = sparse_parts if sparse else dense_parts
+        parts: Parts[Any] = make_parts(self._parameters, self.n_features, self._n_shards)
+        return Stream(self._parameters, parts, self._seed)
+
     def _scale_to(self, exponent: int) -> None:
         """Change the scale of all that is held."""
         grown = exponent - self._scale.exponent
@@ -125,9 +128,7 @@ class ScaledStream:
 
     def _as_kept(self, rows: Samples) -> Samples:
         """Return rows as the first were: sparse or dense."""
-        if not self.sparse:
-            return as_dense(rows)
-        return SparseRows.of_dense(rows) if isinstance(rows, np.ndarray) else rows
+        return as_sparse(rows) if self.sparse else as_dense(rows)
 
     def _scaled(self, rows: Samples) -> Samples:
         if isinstance(rows, SparseRows):

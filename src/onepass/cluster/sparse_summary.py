@@ -46,6 +46,10 @@ class SparseSummary:
     Attributes
     ----------
     weights, scatter : ndarray of shape (n_centers,), float64
+    sums : ndarray of shape (n_features, room), float64
+        Of these rows, weighted, feature by feature; columns behind `n_centers` are room for more.
+    squares : ndarray of shape (n_centers,), float64
+        Of the sums.
     service_cost : float
 
     Notes
@@ -62,8 +66,8 @@ class SparseSummary:
         self._max_openings = n_openings(capacity)
         self.weights: Doubles = np.empty(0)
         self.scatter: Doubles = np.empty(0)
-        self._squares: Doubles = np.empty(0)  # of the sums
-        self._sums: Doubles = np.zeros((n_features, 0))
+        self.squares: Doubles = np.empty(0)
+        self.sums: Doubles = np.zeros((n_features, 0))
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -115,7 +119,7 @@ class SparseSummary:
         shares = faded / self.weights
         for _, sums in self._blocks():
             np.multiply(sums, shares, out=sums)
-        self._squares = self._squares * shares**2
+        self.squares = self.squares * shares**2
         self.weights = faded
         self.scatter = self.scatter * factor
         self.service_cost *= factor
@@ -124,7 +128,7 @@ class SparseSummary:
         """Divide all values by ``2**exponent``."""
         for _, sums in self._blocks():
             np.ldexp(sums, -exponent, out=sums)
-        self._squares = np.ldexp(self._squares, -2 * exponent)
+        self.squares = np.ldexp(self.squares, -2 * exponent)
         self.scatter = np.ldexp(self.scatter, -2 * exponent)
         self.service_cost = math.ldexp(self.service_cost, -2 * exponent)
 
@@ -132,10 +136,14 @@ class SparseSummary:
         """Whether there are more centers than are to be kept."""
         return len(self) > self.capacity
 
-    def append(self, other: SparseSummary) -> None:
+    def append(self, other: SparseSummary | Summary) -> None:
         """Take over the centers of another summary, which is not changed."""
-        places = self._more(other.weights, other.scatter, other._squares)
-        self._sums[:, places] = other._sums[:, : len(other)]
+        if isinstance(other, SparseSummary):
+            sums, squares = other.sums[:, : len(other)], other.squares
+        else:
+            sums, squares = other.sums.T, np.einsum("ij,ij->i", other.sums, other.sums)
+        places = self._more(other.weights, other.scatter, squares)
+        self.sums[:, places] = sums
         self.service_cost += other.service_cost
 
     def consolidate(self) -> Labels:
@@ -160,8 +168,8 @@ class SparseSummary:
                 sums[:, kept[mapping[i]]] += sums[:, i]
             united = sums[:, kept]
             squares += np.einsum("ij,ij->j", united, united)
-            self._sums[part, : len(kept)] = united
-        self.weights, self.scatter, self._squares = flat.weights, flat.scatter, squares
+            self.sums[part, : len(kept)] = united
+        self.weights, self.scatter, self.squares = flat.weights, flat.scatter, squares
         return mapping
 
     def _nearest(self, rows: SparseRows) -> Nearest:
@@ -169,7 +177,7 @@ class SparseSummary:
         return Nearest(found.labels, found.sq_distances.astype(np.float32))
 
     def _turned(self) -> sparse.Turned:
-        return sparse.Turned(self._sums, self.weights, self._squares / self.weights**2)
+        return sparse.Turned(self.sums, self.weights, self.squares / self.weights**2)
 
     def _open(self, rows: SparseRows, nearest: Nearest, opened: Indices) -> Nearest:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""
@@ -177,9 +185,9 @@ class SparseSummary:
         labels, sq_distances = nearest
         fresh = rows[opened]
         # As in `Summary`: a fresh center is closer only where it is less than twice as far away.
-        to_fresh = sparse.products(fresh, self._sums)[:, :first] * (-2 / self.weights)
+        to_fresh = sparse.products(fresh, self.sums)[:, :first] * (-2 / self.weights)
         reach = (to_fresh + sparse.squares_of(fresh)[:, None]).min(axis=0)
-        reach += self._squares / self.weights**2
+        reach += self.squares / self.weights**2
         far = np.flatnonzero(4.001 * sq_distances >= reach[labels])
         self._append_empty(fresh)
         among_fresh = _nearest_rows(rows[far], fresh)
@@ -196,18 +204,18 @@ class SparseSummary:
         self._own()
         added = sparse.sums_of(data.rows, labels, n, data.weights)
         owners = np.repeat(np.arange(n), np.diff(added.indptr))
-        before = self._sums[added.indices, owners]
-        self._sums[added.indices, owners] = before + added.data
+        before = self.sums[added.indices, owners]
+        self.sums[added.indices, owners] = before + added.data
         # The products of what each center held with what it gets, and the squares of the latter.
         both = np.bincount(owners, before * added.data, n)
-        squares = self._squares + 2 * both + np.bincount(owners, added.data**2, n)
+        squares = self.squares + 2 * both + np.bincount(owners, added.data**2, n)
         weights = self.weights + np.bincount(labels, data.weights, n)
         got = weights > self.weights
-        gap = squares / weights**2 + self._squares / self.weights**2
-        gap -= 2 * (self._squares + both) / (weights * self.weights)
+        gap = squares / weights**2 + self.squares / self.weights**2
+        gap -= 2 * (self.squares + both) / (weights * self.weights)
         cost = np.bincount(labels, sq_distances * data.weights, n)
         self.scatter = np.maximum(self.scatter + cost - np.where(got, weights * gap, 0), 0)
-        self.weights, self._squares = weights, squares
+        self.weights, self.squares = weights, squares
         self.service_cost += float(sq_distances @ data.weights)
 
     def _append_empty(self, rows: SparseRows) -> None:
@@ -215,23 +223,23 @@ class SparseSummary:
         n = len(rows)
         squares = sparse.squares_of(rows) * _EMPTY**2
         places = self._more(np.full(n, _EMPTY), np.zeros(n), squares)
-        self._sums[:, places] = 0
+        self.sums[:, places] = 0
         values = rows.values.astype(np.float64) * _EMPTY
-        self._sums[rows.columns, places.start + rows.owners()] = values
+        self.sums[rows.columns, places.start + rows.owners()] = values
 
     def _more(self, weights: Doubles, scatter: Doubles, squares: Doubles) -> slice:
         """Make places for more centers, whose sums are not set."""
         n = len(self) + len(weights)
-        if n > self._sums.shape[1]:
+        if n > self.sums.shape[1]:
             room = max(n, self.capacity + self._max_openings)
             larger = np.zeros((self.n_features, room))
-            larger[:, : len(self)] = self._sums[:, : len(self)]
-            self._sums = larger
+            larger[:, : len(self)] = self.sums[:, : len(self)]
+            self.sums = larger
         places = slice(len(self), n)
         self._own()
         self.weights = np.concatenate([self.weights, weights])
         self.scatter = np.concatenate([self.scatter, scatter])
-        self._squares = np.concatenate([self._squares, squares])
+        self.squares = np.concatenate([self.squares, squares])
         return places
 
     def _drop_empty(self, absorbed: Absorbed) -> Absorbed:
@@ -240,9 +248,9 @@ class SparseSummary:
         place = np.zeros(len(self), np.int32)
         place[kept] = np.arange(len(kept))
         if len(kept) < len(self):
-            self._sums[:, : len(kept)] = self._sums[:, kept]
+            self.sums[:, : len(kept)] = self.sums[:, kept]
         self.weights, self.scatter = self.weights[kept], self.scatter[kept]
-        self._squares = self._squares[kept]
+        self.squares = self.squares[kept]
         return absorbed._replace(labels=place[absorbed.labels])
 
     def _blocks(self) -> Iterator[tuple[slice, Doubles]]:
@@ -250,11 +258,11 @@ class SparseSummary:
         self._own()
         for start in range(0, self.n_features, _FEATURES_AT_ONCE):
             part = slice(start, start + _FEATURES_AT_ONCE)
-            yield part, self._sums[part, : len(self)]
+            yield part, self.sums[part, : len(self)]
 
     def _own(self) -> None:
-        if not self._sums.flags.writeable:  # as unpickled from memory that only can be read
-            self._sums = self._sums.copy()
+        if not self.sums.flags.writeable:  # as unpickled from memory that only can be read
+            self.sums = self.sums.copy()
 
 
 def _nearest_rows(rows: SparseRows, others: SparseRows) -> Nearest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 
@@ -102,8 +102,11 @@ class Stream(Generic[R]):
         if rest is not None:
             self._take(rest)
 
-    def merge(self, other: Stream[R]) -> None:
-        """Take what another stream has learnt, as if its rows had followed."""
+    def merge(self, other: Stream[Any]) -> None:
+        """Take what another stream has learnt, as if its rows had followed.
+
+        One of sparse rows takes from one of dense rows, too.
+        """
         self._check_mergeable(other)
         self.flush()
         other.flush()
@@ -155,7 +158,7 @@ class Stream(Generic[R]):
         self._sample(data, labels, sq_distances)
         self._make_room()
 
-    def _check_mergeable(self, other: Stream[R]) -> None:
+    def _check_mergeable(self, other: Stream[Any]) -> None:
         if other.n_features != self.n_features:
             raise UserError(f"cannot merge {other.n_features} features into {self.n_features}")
         half_lives = other._parameters.half_life, self._parameters.half_life

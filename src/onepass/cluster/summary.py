@@ -62,6 +62,8 @@ class Summary:
     ----------
     centers : ndarray of shape (n_centers, n_features), float32
         The mean of the rows each has absorbed.
+    sums : ndarray of shape (n_centers, n_features), float64
+        Of these rows, weighted.
     weights : ndarray of shape (n_centers,), float64
     scatter : ndarray of shape (n_centers,), float64
         Sum of weighted squared distances of the rows each has absorbed to their mean.
@@ -81,7 +83,7 @@ class Summary:
         self.centers: Rows = np.empty((0, n_features), np.float32)
         self.weights: Doubles = np.empty(0)
         self.scatter: Doubles = np.empty(0)
-        self._sums: Doubles = np.empty((0, n_features))
+        self.sums: Doubles = np.empty((0, n_features))
         self._pivots = Pivots(capacity, n_features)
 
     @classmethod
@@ -141,7 +143,7 @@ class Summary:
     def decay(self, factor: float) -> None:
         """Let everything absorbed so far weigh less."""
         faded = np.maximum(self.weights * factor, LEAST_WEIGHT)
-        self._sums *= (faded / self.weights)[:, None]
+        self.sums *= (faded / self.weights)[:, None]
         self.weights = faded
         self.scatter *= factor
         self.service_cost *= factor
@@ -149,7 +151,7 @@ class Summary:
     def rescale(self, exponent: int) -> None:
         """Divide all values by ``2**exponent``."""
         self.centers = np.ldexp(self.centers, -exponent)
-        self._sums = np.ldexp(self._sums, -exponent)
+        self.sums = np.ldexp(self.sums, -exponent)
         self.scatter = np.ldexp(self.scatter, -2 * exponent)
         self.service_cost = math.ldexp(self.service_cost, -2 * exponent)
 
@@ -159,7 +161,7 @@ class Summary:
 
     def append(self, other: Summary) -> None:
         """Take over the centers of another summary, which is not changed."""
-        self._append(other.centers, other.weights, other._sums, other.scatter)
+        self._append(other.centers, other.weights, other.sums, other.scatter)
         self.service_cost += other.service_cost
 
     def consolidate(self) -> Labels:
@@ -195,15 +197,15 @@ class Summary:
         """Unite the centers of each group, in the place of the one that is kept."""
         given = np.ones(len(self), bool)
         given[kept] = False
-        sums, weights = self._sums[kept], self.weights[kept]
-        np.add.at(sums, group[given], self._sums[given])
+        sums, weights = self.sums[kept], self.weights[kept]
+        np.add.at(sums, group[given], self.sums[given])
         np.add.at(weights, group[given], self.weights[given])
         united = np.flatnonzero(changed[group])
         into = group[united]
-        gap = self._sums[united] / self.weights[united, None] - sums[into] / weights[into, None]
+        gap = self.sums[united] / self.weights[united, None] - sums[into] / weights[into, None]
         self.scatter[united] += self.weights[united] * np.einsum("ij,ij->i", gap, gap)
         self.scatter = np.bincount(group, self.scatter, len(kept)).astype(np.float64, copy=False)
-        self._sums, self.weights = sums, weights
+        self.sums, self.weights = sums, weights
         self.centers = self.centers[kept]
         self.centers[changed] = sums[changed] / weights[changed, None]
 
@@ -226,9 +228,9 @@ class Summary:
     def _move(self, data: WeightedRows, nearest: Nearest) -> None:
         """Add rows to their centers, which move to the mean of all they hold."""
         if not self.centers.flags.writeable:  # as unpickled from memory that only can be read
-            self.centers, self._sums = self.centers.copy(), self._sums.copy()
+            self.centers, self.sums = self.centers.copy(), self.sums.copy()
             self.weights, self.scatter = self.weights.copy(), self.scatter.copy()
-        holdings = Holdings(self.centers, self._sums, self.weights, self.scatter)
+        holdings = Holdings(self.centers, self.sums, self.weights, self.scatter)
         cpu.move(data, nearest.labels, nearest.sq_distances, holdings)
         self.service_cost += float(nearest.sq_distances @ data.weights)
 
@@ -239,13 +241,13 @@ class Summary:
     def _append(self, centers: Rows, weights: Doubles, sums: Doubles, scatter: Doubles) -> None:
         self.centers = np.concatenate([self.centers, centers])
         self.weights = np.concatenate([self.weights, weights])
-        self._sums = np.concatenate([self._sums, sums])
+        self.sums = np.concatenate([self.sums, sums])
         self.scatter = np.concatenate([self.scatter, scatter])
 
     def _keep(self, kept: Indices) -> None:
         self.centers = self.centers[kept]
         self.weights = self.weights[kept]
-        self._sums = self._sums[kept]
+        self.sums = self.sums[kept]
         self.scatter = self.scatter[kept]
 
     def _drop_empty(self, absorbed: Absorbed) -> Absorbed:

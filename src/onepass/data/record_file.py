@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError
 from onepass.formats.arrays import Bytes, Rows
 from onepass.formats.records import Decoded, RecordDecoder
+from onepass.formats.sparse_room import SparseRoom
 
 READ_BYTES = 2**20
 """Read at once: a block is decoded while it is still in the processor's cache."""
@@ -42,11 +45,18 @@ class RecordFile:
 
     def decode(self, out: Rows) -> Decoded:
         """Write the next rows to the head of `out`; see `RowFile`."""
+        return self._next(lambda left: self._decoder.decode(left, out))
+
+    def decode_sparse(self, room: SparseRoom) -> Decoded:
+        """Put the next rows into a room for sparse ones; none also when that is full."""
+        return self._next(lambda left: self._decoder.decode_sparse(left, room), room)
+
+    def _next(self, decode: Callable[[Bytes], Decoded], room: SparseRoom | None = None) -> Decoded:
         try:
             while True:
-                done = self._decoder.decode(self._left, out)
+                done = decode(self._left)
                 self._left = self._left[done.n_bytes :]
-                if done.n_rows:
+                if done.n_rows or (room and room.full):
                     return done
                 if self._at_end:
                     self._decoder.finish(self._left)

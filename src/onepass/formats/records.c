@@ -9,7 +9,7 @@
 #define MAGIC 0xCED7230Au
 #define HEADER_BYTES 8
 #define INFINITE 0x7F800000u /* the exponent of what is infinite or no number */
-#define SHORT_BYTES 16       /* of constants; longer ones are compared by memcmp */
+#define AT_ONCE 16           /* records that are looked at together */
 
 typedef uint32_t bits4 __attribute__((vector_size(16)));
 
@@ -28,13 +28,6 @@ typedef struct {
     int64_t n_rows, n_values; /* there is room for */
 } room;
 
-static uint64_t load8(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, 8);
-    return value;
-}
-
 static uint32_t load4(const uint8_t *at)
 {
     uint32_t value;
@@ -49,28 +42,32 @@ static bits4 load16(const void *at)
     return value;
 }
 
-static int same(const uint8_t *left, const uint8_t *right, int64_t n)
+/* Returns zeros where n bytes are the same. */
+static bits4 difference(const uint8_t *left, const uint8_t *right, int64_t n)
 {
-    if (n < 8 || n > 2 * SHORT_BYTES)
-        return memcmp(left, right, (size_t)n) == 0;
-    uint64_t differ = load8(left + n - 8) ^ load8(right + n - 8);
-    for (int64_t i = 0; i + 8 < n; i += 8)
-        differ |= load8(left + i) ^ load8(right + i);
-    return !differ;
+    if (n >= 16) {
+        bits4 differ = load16(left + n - 16) ^ load16(right + n - 16);
+        for (int64_t i = 0; i + 16 < n; i += 16)
+            differ |= load16(left + i) ^ load16(right + i);
+        return differ;
+    }
+    uint32_t differ = 0;
+    for (int64_t i = 0; i < n; i++)
+        differ |= left[i] ^ right[i];
+    return (bits4){differ, 0, 0, 0};
 }
 
-/* Copies values; returns whether all are finite. */
-static int copy_finite(const uint8_t *from, float *to, int64_t n)
+/* Copies values; returns zeros where all are finite. */
+static bits4 copy(const uint8_t *from, float *to, int64_t n)
 {
     const bits4 infinite = {INFINITE, INFINITE, INFINITE, INFINITE};
-    uint32_t bad = 0;
+    bits4 found = {0, 0, 0, 0};
     if (n < 4) {
         for (int64_t i = 0; i < n; i++)
-            bad |= (load4(from + 4 * i) & INFINITE) == INFINITE;
+            found[0] |= (load4(from + 4 * i) & INFINITE) == INFINITE;
         memcpy(to, from, (size_t)n * 4);
-        return !bad;
+        return found;
     }
-    bits4 found = {0, 0, 0, 0};
     for (int64_t i = 0; i + 4 < n; i += 4) {
         bits4 some = load16(from + 4 * i);
         found |= (bits4)((some & infinite) == infinite);
@@ -79,24 +76,41 @@ static int copy_finite(const uint8_t *from, float *to, int64_t n)
     bits4 last = load16(from + 4 * (n - 4)); /* some of which may have been copied already */
     found |= (bits4)((last & infinite) == infinite);
     memcpy(to + n - 4, &last, 16);
-    return !(found[0] | found[1] | found[2] | found[3]);
+    return found;
+}
+
+static int any(bits4 found)
+{
+    return (found[0] | found[1] | found[2] | found[3]) != 0;
+}
+
+/* Copies the values of one record; returns zeros where it has the layout and finite values. */
+static bits4 take(const uint8_t *record, const layout *is, float *out)
+{
+    bits4 bad = copy(record + is->values_start, out, is->n_features);
+    for (int64_t i = 0; i < is->n_constants; i++) {
+        int64_t start = is->starts[i];
+        bad |= difference(record + start, is->model + start, is->ends[i] - start);
+    }
+    return bad;
 }
 
 /* Copies the values of up to n records; returns how many have the layout and finite values only,
-   up to the first that has not. */
+   up to the first that has not. Behind that, `out` may be written to all the same. */
 int64_t onepass_dense(const uint8_t *data, const layout *is, int64_t n, float *out)
 {
-    for (int64_t row = 0; row < n; row++) {
-        const uint8_t *record = data + row * is->stride;
-        for (int64_t i = 0; i < is->n_constants; i++) {
-            int64_t start = is->starts[i];
-            if (!same(record + start, is->model + start, is->ends[i] - start))
-                return row;
-        }
-        if (!copy_finite(record + is->values_start, out + row * is->n_features, is->n_features))
-            return row;
+    int64_t done = 0;
+    for (; done + AT_ONCE <= n; done += AT_ONCE) {
+        bits4 bad = {0, 0, 0, 0};
+        for (int64_t row = done; row < done + AT_ONCE; row++)
+            bad |= take(data + row * is->stride, is, out + row * is->n_features);
+        if (any(bad))
+            break;
     }
-    return n;
+    for (; done < n; done++)
+        if (any(take(data + done * is->stride, is, out + done * is->n_features)))
+            break;
+    return done;
 }
 
 /* Bytes that are read forward; `at` is not moved beyond `end`. */
@@ -197,7 +211,7 @@ static int64_t read_pairs(bytes keys, bytes values, uint64_t n_features, int32_t
         before = (int64_t)key;
         columns[i] = (int32_t)key;
     }
-    if (keys.at != keys.end || !copy_finite(values.at, out, n))
+    if (keys.at != keys.end || any(copy(values.at, out, n)))
         return -1;
     return n;
 }

@@ -14,8 +14,9 @@ import numpy as np
 from onepass.errors import DecodeError, TooLargeError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import MAX_MATRIX_VALUES, Bytes, Rows, Vector
-from onepass.formats.record_row import check_width, not_finite, read_row, row_width
+from onepass.formats.record_row import check_width, not_finite, read_row, read_sparse_row, row_width
 from onepass.formats.recordio import HEADER_BYTES, MAX_FRAME_BYTES, next_record
+from onepass.formats.sparse_room import SparseRoom
 from onepass.formats.wire import Layout, learn_layout
 
 _LONG_RUN = 64
@@ -109,11 +110,42 @@ class RecordDecoder:
                 done = self._decode_one(view[position:], out[n_rows])
             if not done.n_rows:
                 break
-            self._padding_due = -done.n_bytes % 4
-            self.n_records += done.n_rows
-            self.n_bytes += done.n_bytes + self._padding_due
+            self._count(done)
             position += done.n_bytes
             n_rows += done.n_rows
+        return Decoded(position, n_rows) if n_rows else Decoded(0, 0)
+
+    def decode_sparse(self, data: Bytes, room: SparseRoom) -> Decoded:
+        """Decode whole records from the head of `data` until it ends or the room is full.
+
+        Parameters
+        ----------
+        data : ndarray of uint8, contiguous
+            Starts where the last call, of this or of `decode`, left off.
+        room : SparseRoom
+            Receives the rows, which stay sparse.
+
+        Returns
+        -------
+        Decoded
+            Zero bytes when `data` does not hold one whole record, or ``room.full``.
+
+        Raises
+        ------
+        DecodeError
+            As `decode`.
+        """
+        view = data.data
+        position, n_rows = self._padding_due, 0
+        while room.n_left and position < len(data):
+            n_bytes, n = room.take_plain(data[position:])
+            if not n:
+                n_bytes, n = self._decode_one_sparse(view[position:], room)
+            if not n:
+                break
+            self._count(Decoded(n_bytes, n))
+            position += n_bytes
+            n_rows += n
         return Decoded(position, n_rows) if n_rows else Decoded(0, 0)
 
     def peek(self, data: Bytes) -> bool:
@@ -137,6 +169,12 @@ class RecordDecoder:
         n_bytes = len(rest) - self._padding_due
         if n_bytes > 0:
             raise DecodeError(_CUT_SHORT.format(n_bytes), where=self._where())
+
+    def _count(self, done: Decoded) -> None:
+        """Count records that have been decoded; padding may be missing yet."""
+        self._padding_due = -done.n_bytes % 4
+        self.n_records += done.n_rows
+        self.n_bytes += done.n_bytes + self._padding_due
 
     def _decode_block(self, data: Bytes, out: Rows) -> Decoded:
         """Take a run of records that share the known layout."""
@@ -190,6 +228,17 @@ class RecordDecoder:
             self._search_pause = min(2 * self._search_pause, _LONGEST_SEARCH_PAUSE)
             self._learn(bytes(view[: raw.end]), len(raw.payload), out)
         return Decoded(raw.end, 1)
+
+    def _decode_one_sparse(self, view: memoryview, room: SparseRoom) -> Decoded:
+        """Parse one record by protobuf, if there is room for it."""
+        try:
+            raw = next_record(view, 0, limit_bytes=self.limit_bytes)
+            if raw is None:
+                return Decoded(0, 0)
+            row = read_sparse_row(bytes(raw.payload), self.n_features)
+        except DecodeError as error:
+            raise type(error)(error.reason, where=self._where()) from error
+        return Decoded(raw.end, 1) if room.put(row.columns, row.values) else Decoded(0, 0)
 
     def _learn(self, framed: bytes, n_payload_bytes: int, row: Vector) -> None:
         """Adopt the record's layout if viewing it gives what protobuf gave."""

@@ -137,8 +137,11 @@ class Hyperparameters:
         "Memory for the sample that refines the result (an addition of Onepass).",
         "256",
     )
-    force_dense: bool = _declare(
-        flag(), "Unfold sparse records; Onepass unfolds them in either case.", "true"
+    force_dense: bool | Literal["auto"] = _declare(
+        auto_or(flag()),
+        "Whether sparse records are unfolded: the centers are the same, to rounding. auto: where "
+        "the first ones give more than one value in 16.",
+        "auto",
     )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),

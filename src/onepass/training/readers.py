@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from onepass.cluster.parameters import auto_batch_size
-from onepass.data.batches import BatchReader, most_rows
+from onepass.data.batches import Auto, BatchReader, most_rows
 from onepass.data.channels import list_files
 from onepass.data.shards import cut, share
 from onepass.data.sources import Pipe, Source, n_bytes_of, whole_files
-from onepass.data.table_format import format_of
+from onepass.data.table_format import RECORDS, format_of
 from onepass.errors import UserError
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
@@ -78,7 +78,17 @@ def readers_of(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> lis
 def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparameters) -> BatchReader:
     """Return a reader of some sources of a channel."""
     table_format = format_of(channel.content_type, channel.name)
-    return BatchReader(sources, wanted.feature_dim, rows_at_once(wanted), table_format)
+    return BatchReader(
+        sources,
+        wanted.feature_dim,
+        rows_at_once(wanted),
+        table_format,
+        keep_sparse=_keep_sparse(wanted) if table_format is RECORDS else False,
+    )
+
+
+def _keep_sparse(wanted: Hyperparameters) -> bool | Auto:
+    return "auto" if wanted.force_dense == "auto" else not wanted.force_dense
 
 
 def rows_at_once(wanted: Hyperparameters) -> int:
