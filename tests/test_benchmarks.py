@@ -53,3 +53,11 @@ def test_channels(tmp_path):
     table = run("channels", "--rows", 3000, "--rounds", 1, "--json", tmp_path / "figures.json")
     for name in ("RecordIO-protobuf | gzip", "CSV | pipe", "Parquet | file", "NumPy | zstd"):
         assert f"| {name} |" in table
+
+
+@pytest.mark.slow
+def test_sparse(tmp_path):
+    shape = ("--shapes", "2000x300x9x3", "--rounds", 1, "--json", tmp_path / "figures.json")
+    table = run("sparse", *shape)
+    for name in ("Onepass", "Onepass, unfolded", "KMeans, one start", "MiniBatchKMeans"):
+        assert f"| 2,000 x 300, 9 values, k = 3 | {name} |" in table
