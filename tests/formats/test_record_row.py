@@ -112,6 +112,10 @@ def test_a_sparse_row_without_values_is_all_zero():
         (b"", "no feature named 'values'; found: none"),
         (feature(F32, floats(1), name=b"value"), "no feature named 'values'; found: 'value'"),
         (feature(F32, floats(1), number=2), "no feature named 'values'; found: none"),
+        (
+            feature(F32, floats(1), name=b"\xff") + feature(F32, floats(1), name=b"a"),
+            r"no feature named 'values'; found: 'a', b'\\xff'",
+        ),
         (field(1, BYTES, field(1, BYTES, b"values")), "'values' holds nothing"),
         (feature(BLOB, field(1, BYTES, b"png")), "'values' holds bytes; accepted are float32"),
         (feature(F32, b""), "no values and no shape"),

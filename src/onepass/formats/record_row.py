@@ -120,7 +120,8 @@ def _tensor(payload: bytes) -> _Tensor:
     except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError("the record is no protobuf message of the expected schema") from error
     if FEATURES not in record.features:
-        found = ", ".join(repr(name) for name in sorted(record.features)[:5]) or "none"
+        # A name that is no UTF-8 comes as bytes, which have no order with text.
+        found = ", ".join(sorted(map(repr, record.features))[:5]) or "none"
         raise DecodeError(f"the record has no feature named {FEATURES!r}; found: {found}")
     value = record.features[FEATURES]
     kind = value.WhichOneof("value")
