@@ -243,6 +243,14 @@ def test_split_records_are_put_together(parts, piece):
     assert found == contents
 
 
+def test_the_head_of_a_split_record_goes_on_from_frame_to_frame():
+    first, last = (struct.pack("<4sI", MAGIC_BYTES, kind << 29 | 2) for kind in (1, 3))
+    data = first + b"ab\0\0" + last + b"cd\0\0"
+    for wrapped in unwrap(Memory(data), ""):
+        assert wrapped.head() == wrapped.head() == b"ab" + MAGIC_BYTES[:2]
+        assert everything(wrapped) == b"ab" + MAGIC_BYTES + b"cd"
+
+
 def test_objects_that_are_not_read_to_their_end_are_passed_over(pipe):
     path = pipe(frame(SAID) + frame(b"second"))
     with OpenSource(Pipe(path, wrapped=True)) as source:

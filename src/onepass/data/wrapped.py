@@ -49,13 +49,15 @@ class _Object:
         self._first = b""
 
     def head(self) -> bytes:
-        while len(self._first) < HEAD_BYTES:
-            piece = bytearray(HEAD_BYTES - len(self._first))
-            n = self._read(memoryview(piece))
+        head = b""
+        while len(head) < HEAD_BYTES:
+            piece = bytearray(HEAD_BYTES - len(head))
+            n = self.readinto(memoryview(piece))
             if not n:
                 break
-            self._first += piece[:n]
-        return self._first[:HEAD_BYTES]
+            head += piece[:n]
+        self._first = head + self._first  # of a magic number put back, part may be left
+        return head
 
     def readinto(self, buffer: memoryview, /) -> int:
         if not self._first:
