@@ -7,6 +7,7 @@ import os
 import struct
 import threading
 import time
+import zlib
 from itertools import chain
 
 import numpy as np
@@ -137,6 +138,25 @@ def test_a_broken_byte_in_gzip_is_never_passed_over():
             assert everything(GzipStream(Memory(broken))) == SAID
         else:
             assert refusal(everything, GzipStream(Memory(broken))).startswith("compressed byte ")
+
+
+@pytest.mark.parametrize("flags", range(32))
+def test_a_gzip_header_may_be_cut_anywhere(flags):
+    header = b"\x1f\x8b\x08" + bytes([flags, 0, 0, 0, 0, 0, 255])
+    parts = ((4, b"\5\0extra"), (8, b"a name\0"), (16, b"a comment\0"))
+    header += b"".join(part for flag, part in parts if flags & flag)
+    if flags & 2:
+        header += struct.pack("<H", zlib.crc32(header) & 0xFFFF)
+    data = (header + gzip.compress(SAID)[10:]) * 2
+    for piece in range(1, len(header) + 1):
+        assert everything(GzipStream(Memory(data, piece))) == SAID * 2
+
+
+def test_a_gzip_header_without_an_end_is_refused_before_it_fills_the_memory():
+    data = b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 3_000_000
+    assert "a gzip header is longer than 1048576 bytes" in refusal(
+        everything, GzipStream(Memory(data))
+    )
 
 
 def test_what_follows_a_gzip_member_and_is_none_is_refused():

@@ -14,6 +14,8 @@ from onepass.errors import DecodeError
 _WITH_GZIP_HEADER = 31  # zlib's name for it
 _BROKEN: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # as its stub has it
 _COMPRESSED_BYTES = 2**18
+_FIXED_HEADER_BYTES, _LONGEST_HEADER = 10, 2**20
+_HEADER_CRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16  # flags of the fourth byte
 
 
 class GzipStream:
@@ -52,6 +54,8 @@ class GzipStream:
             if self._member.eof:
                 self._begin_member()
                 continue
+            if not self._in_member:
+                self._gather_header()
             unfolded = self._unfold(len(buffer))
             if unfolded:
                 buffer[: len(unfolded)] = unfolded
@@ -88,6 +92,30 @@ class GzipStream:
                 raise self._broken(f"bytes {start.hex()} follow a gzip member and begin no other")
             self._member = isal_zlib.decompressobj(wbits=_WITH_GZIP_HEADER)
 
+    def _gather_header(self) -> None:
+        """Read on until a member's header is whole: igzip misreads some that come in two pieces."""
+        while not _has_header(bytes(self._pending)):
+            before = bytes(self._pending)
+            if len(before) > _LONGEST_HEADER:
+                raise self._broken(f"a gzip header is longer than {_LONGEST_HEADER} bytes")
+            more = self._fill()
+            self._pending = before + bytes(self._pending)
+            if not more:
+                return
+
     def _broken(self, reason: str) -> DecodeError:
         at = self._n_read - len(self._pending)
         return DecodeError(f"{reason}; compress the file anew", where=f"compressed byte {at}")
+
+
+def _has_header(data: bytes) -> bool:
+    """Whether all of a member's header is there."""
+    if len(data) < _FIXED_HEADER_BYTES:
+        return False
+    flags, end = data[3], _FIXED_HEADER_BYTES
+    if flags & _EXTRA:
+        end += 2 + int.from_bytes(data[end : end + 2], "little")
+    for flag in (_NAME, _COMMENT):
+        if flags & flag:
+            end = data.find(0, end) + 1 or len(data) + 1  # each ends with a zero
+    return len(data) >= end + (2 if flags & _HEADER_CRC else 0)
