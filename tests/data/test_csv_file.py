@@ -16,6 +16,7 @@ from onepass.data.batches import BatchReader
 from onepass.data.boundaries import find_line
 from onepass.data.shards import cut
 from onepass.data.sources import Span, whole_files
+from onepass.data.streams import OpenSource
 from onepass.data.table_format import format_of
 from onepass.errors import DecodeError, TooLargeError, UserError, WidthError
 
@@ -149,6 +150,28 @@ def test_a_header_is_passed_over_with_a_warning_in_each_file(tmp_path, caplog):
 
 def test_a_header_alone_is_no_row(tmp_path):
     assert len(read([put(tmp_path, "a,b,c\n")])) == 0
+
+
+@pytest.mark.parametrize("text", ["aaaa,b,c\n1,2,3\n4,5,6\n", "\n" * 50 + "a,b,c\n1,2,3\n4,5,6"])
+def test_what_fills_a_block_before_the_first_row_does_not_end_the_file(tmp_path, monkeypatch, text):
+    path = put(tmp_path, text)
+    for block in (1, 3, 9, 10, 49, 50, 51, 56):
+        monkeypatch.setattr(csv_file, "READ_BYTES", block)
+        assert read([path]).tolist() == [[1, 2, 3], [4, 5, 6]]
+        BatchReader(whole_files([path]), 3, 1, format_of(PLAIN, "train")).peek()
+        with pytest.raises(WidthError):
+            BatchReader(whole_files([path]), 5, 1, format_of(PLAIN, "train")).peek()
+
+
+def test_the_first_line_that_was_looked_at_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_file, "READ_BYTES", 10)
+    path = put(tmp_path, "a,b,c\n1,2,3\n4,5,6\n")
+    with OpenSource(*whole_files([path])) as source:
+        (opened,) = source.objects()
+        file, out = csv_file.CsvFile(opened, 3, None), np.empty((5, 3), np.float32)
+        assert file.peek()
+        rows = [row for _ in range(3) for row in out[: file.decode(out).n_rows].tolist()]
+    assert rows == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_a_header_in_the_middle_is_refused(tmp_path):

@@ -68,7 +68,7 @@ class CsvFile(BlockFile):
         self._n_rows = 0
 
     def _next_block(self) -> Rows | None:
-        lines = self._lines()
+        lines = self._some_lines()
         if self._header:
             told = "%s: the first line is taken as a header, not as data: %s"
             _log.warning(told, self._name, self._header)
@@ -77,11 +77,18 @@ class CsvFile(BlockFile):
 
     def peek(self) -> bool:
         """Check the width of the first line; False when there is none."""
-        self._left = self._lines()
-        return bool(self._left)
+        lines = self._some_lines()
+        self._left = lines + self._left
+        return bool(lines)
+
+    def _some_lines(self) -> bytes:
+        """Read blocks until one has more than a header or empty lines; nothing at the end."""
+        while not (lines := self._lines()) and not self._at_end:
+            pass
+        return lines
 
     def _lines(self) -> bytes:
-        """Read whole lines, about a block of them; nothing at the end."""
+        """Read whole lines, about a block of them, without the header: perhaps nothing."""
         data = bytearray(self._left)
         while not self._at_end and (len(data) < READ_BYTES or b"\n" not in data):
             if len(data) > READ_BYTES + self._limit_bytes:
