@@ -45,6 +45,13 @@ def as_npy(array, version=None):
     return file.getvalue()
 
 
+def header(text):
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+SHAPED = b"{'descr': '<f4', 'fortran_order': False, 'shape': %s}"
+
+
 def read(paths, content_type, n_features=3, batch_rows=64):
     reader = BatchReader(
         whole_files(paths), n_features, batch_rows, format_of(content_type, "train")
@@ -184,6 +191,11 @@ def test_matrices_are_read_row_by_row(tmp_path, monkeypatch, version, kind):
         (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f", "a header of 2147483647 bytes; at most 65536"),
         (b"\x93NUMPY\x01\x00\x05\x00{}   ", "a header that NumPy cannot read"),
         (as_npy(ROWS)[:50], "a header that NumPy cannot read"),
+        (header(b"{'descr': '<f4', \0"), "a header that NumPy cannot read"),
+        (header(b"{[]: 1}"), "a header that NumPy cannot read"),
+        (header(b"{1: 2, 'shape': 3}"), "a header that NumPy cannot read"),
+        (header(b"-" * 60_000 + b"1"), "a header that NumPy cannot read"),
+        (header(SHAPED % b"(-5, 3)"), r"an array of shape \(-5, 3\); rows behind"),
         (as_npy(np.ones((3, 4))), "4 columns; expected are 3 features"),
         (as_npy(np.ones(3)), r"an array of shape \(3,\); rows behind"),
         (as_npy(np.asfortranarray(ROWS)), r"an array of shape \(1000, 3\) by columns"),

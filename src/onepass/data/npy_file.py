@@ -6,6 +6,7 @@ Source: "NPY format" in NumPy's documentation (``numpy.lib.format``).
 from __future__ import annotations
 
 import io
+import tokenize
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ _MAGIC = b"\x93NUMPY"
 _PREFIX_BYTES = {1: 10, 2: 12, 3: 12}
 _LONGEST_HEADER = 2**16
 _BYTES_AT_ONCE = 2**21
+_UNREADABLE = (
+    *(ValueError, EOFError, TypeError, SyntaxError, MemoryError, RecursionError, LookupError),
+    tokenize.TokenError,
+)
+"""What NumPy raises for a header, which it takes for an expression of Python."""
 
 
 class NpyFile:
@@ -93,11 +99,11 @@ class NpyFile:
             read = np.lib.format.read_array_header_2_0
         try:
             shape, by_columns, dtype = read(io.BytesIO(header), max_header_size=_LONGEST_HEADER)
-        except (ValueError, EOFError) as error:
+        except _UNREADABLE as error:
             raise self._error(f"a header that NumPy cannot read: {error}") from error
         if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > np.dtype("f8").itemsize:
             raise self._error(f"values of type {dtype}; numbers of at most 64 bits are read")
-        if len(shape) != 2 or by_columns:
+        if len(shape) != 2 or by_columns or shape[0] < 0:
             order = " by columns (Fortran order)" if by_columns else ""
             raise self._error(f"an array of shape {shape}{order}; rows behind one another are read")
         if shape[1] != self._n_features:
