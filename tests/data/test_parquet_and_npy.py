@@ -127,6 +127,21 @@ def test_rows_of_parquet_are_counted_from_the_first(tmp_path, monkeypatch):
     assert "row 778, column 'y'" in refusal(put(tmp_path, as_parquet(table(rows))), PARQUET)
 
 
+@pytest.mark.parametrize("n_rows", [3, 5])
+def test_parquet_that_has_other_rows_than_it_says_is_refused(tmp_path, n_rows):
+    whole = as_parquet(table(ROWS[:4]), store_schema=False)
+    start_of_groups = b"\x19\x1c\x19\x3c"  # a list of one group, which is a list of three columns
+    said = [b"\x16" + bytes([2 * n]) + start_of_groups for n in (4, n_rows)]
+    assert whole.count(said[0]) == 1
+    text = refusal(put(tmp_path, whole.replace(*said)), PARQUET)
+    assert text.endswith(f"data: 4 rows are there of {n_rows} that it says")
+
+
+def test_a_name_of_a_column_that_is_no_text_is_refused(tmp_path):
+    broken = as_parquet(table(ROWS), store_schema=False).replace(b"\x18\1x", b"\x18\1\xff")
+    assert "no Parquet file: 'utf-8' codec can't" in refusal(put(tmp_path, broken), PARQUET)
+
+
 def test_what_is_no_parquet_is_refused(tmp_path):
     whole = as_parquet(table(ROWS))
     for content in (b"x", b"PAR1PAR1", whole[:-1], whole[: len(whole) // 2]):

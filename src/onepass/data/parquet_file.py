@@ -24,6 +24,8 @@ from onepass.formats.arrays import Rows
 
 _VALUES_AT_ONCE = 2**19
 _MOST_BYTES = 2**28  # of what a file says of itself
+_BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What a file that is none makes pyarrow raise; the last where a column's name is no UTF-8."""
 
 
 class ParquetFile(BlockFile):
@@ -53,9 +55,13 @@ class ParquetFile(BlockFile):
     def _next_block(self) -> Rows | None:
         try:
             batch = next(self._batches, None)
-        except (pa.ArrowInvalid, OSError) as error:
+        except _BROKEN as error:
             raise self._error(f"the Parquet data are broken: {error}") from error
-        return None if batch is None else self._convert(batch)
+        if batch is not None:
+            return self._convert(batch)
+        if self._n_rows != self._n_there:
+            raise self._error(f"{self._n_rows} rows are there of {self._n_there} that it says")
+        return None
 
     def peek(self) -> bool:
         """Whether there are rows; their width has been checked."""
@@ -72,9 +78,9 @@ class ParquetFile(BlockFile):
                 thrift_string_size_limit=_MOST_BYTES,
                 thrift_container_size_limit=_MOST_BYTES,
             )
-        except (pa.ArrowInvalid, OSError) as error:
+            schema = file.schema_arrow
+        except _BROKEN as error:
             raise self._error(f"no Parquet file: {error}") from error
-        schema = file.schema_arrow
         try:
             first = n_labels(len(schema), self._n_features, label_size)
         except WidthError as error:
