@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from onepass.data.channels import list_files
+from onepass.data.channels import find_files, list_files
 from onepass.errors import UserError
 
 
@@ -116,3 +116,17 @@ def test_what_links_lead_to_is_read_once(tmp_path):
     (channel / "linked").symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(elsewhere)
     assert list_files(channel, "train") == [channel / "linked" / "rows.pbr"]
+
+
+def test_a_host_without_objects_has_no_files(tmp_path):
+    assert find_files(tmp_path / "train") == []
+    (tmp_path / "train").mkdir()
+    assert find_files(tmp_path / "train") == []
+    put(tmp_path / "train", "b", "a")
+    assert find_files(tmp_path / "train") == list_files(tmp_path / "train", "train")
+
+
+def test_a_file_in_the_place_of_a_directory_is_not_taken_for_an_empty_one(tmp_path):
+    put(tmp_path, "train")
+    with pytest.raises(UserError, match=r"cannot read \S+/train: Not a directory"):
+        find_files(tmp_path / "train")

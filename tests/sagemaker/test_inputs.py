@@ -149,12 +149,49 @@ def test_other_wrappers_are_refused(write, described):
     assert "must be None, or RecordIO in Pipe mode" in text
 
 
-def test_two_hosts_are_refused_by_number(write):
-    text = refusal(write(resources={"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}))
-    assert "resourceconfig.json: the job has 2 hosts; this version trains on one" in text
+def test_a_hosts_place_is_that_of_its_name_among_all_sorted(write):
+    hosts = ["algo-2", "algo-10", "algo-1"]
+    places = {}
+    for host in hosts:
+        job = read_job_input(write(resources={"current_host": host, "hosts": hosts}))
+        assert job.hosts == ("algo-1", "algo-10", "algo-2")
+        places[job.host] = job.host_index
+    assert places == {"algo-1": 0, "algo-10": 1, "algo-2": 2}
 
 
-@pytest.mark.parametrize("hosts", [[], None, "algo-1", {"algo-1": 1}])
+@pytest.mark.parametrize("resources", [None, {}, {"current_host": "a"}, REAL_RESOURCES])
+def test_one_host_is_the_first(write, resources):
+    job = read_job_input(write(resources=resources))
+    assert (len(job.hosts), job.host_index) == (1, 0)
+
+
+@pytest.mark.parametrize("host", [None, "", "algo-3"])
+def test_a_host_that_is_none_of_several_is_refused(write, host):
+    resources = {"hosts": ["algo-1", "algo-2"]} | ({} if host is None else {"current_host": host})
+    text = refusal(write(resources=resources))
+    assert f"current_host={str(host)!r} must be one of hosts=['algo-1', 'algo-2']" in text
+
+
+def test_hosts_of_one_name_are_refused(write):
+    text = refusal(write(resources={"current_host": "a", "hosts": ["a", "a"]}))
+    assert "hosts=['a', 'a'] must differ from one another" in text
+
+
+@pytest.mark.parametrize("distribution", ["FullyReplicated", "ShardedByS3Key", None, ""])
+def test_a_channel_says_what_each_host_gets(write, distribution):
+    job = read_job_input(write(channels={"train": {"S3DistributionType": distribution}}))
+    assert job.train.distribution == (distribution or "FullyReplicated")
+
+
+def test_other_distributions_are_refused_by_name(write):
+    channels = {"train": {}, "test": {"S3DistributionType": "Sharded"}}
+    assert refusal(write(channels=channels)) == (
+        "channel 'test': S3DistributionType='Sharded' is not known; accepted are FullyReplicated, "
+        "ShardedByS3Key"
+    )
+
+
+@pytest.mark.parametrize("hosts", [[], None, "algo-1", {"algo-1": 1}, [1, 2]])
 def test_hosts_that_are_no_list_of_names_are_refused(write, hosts):
     text = refusal(write(resources={"current_host": "algo-1", "hosts": hosts}))
     assert f"hosts={hosts!r} must be a list of names" in text

@@ -38,7 +38,7 @@ def run_check(base: Path) -> int:
 def _describe(checked: Checked) -> str:
     channel = checked.channel
     what = f"{channel.name}: {channel.content_type}, {channel.mode} mode"
-    if not checked.n_files:
+    if channel.mode == "Pipe":
         return f"{what}: not opened, as what is read from a pipe is lost"
     return (
         f"{what}: {checked.n_files} files, {checked.n_bytes:,} bytes, {checked.n_rows:,} rows, "

@@ -1,11 +1,13 @@
 """Where rows begin in the middle of a file.
 
 Records are found again by the magic number they begin with, and by the records that follow at just
-the distance their lengths say; lines by what ends the one before.
+the distance their lengths say; lines by what ends the one before. Either depends on the file alone,
+not on where the search began: all who look for the first row behind some byte find the same.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -25,27 +27,29 @@ def find_record(path: Path, at: int, size: int) -> int:
     start = at + -at % 4
     try:
         with path.open("rb", buffering=0) as file:
-            file.seek(start)
-            window = file.read(_LOOKED_AT_BYTES)
+            while window := os.pread(file.fileno(), _LOOKED_AT_BYTES, start):
+                found = window.find(MAGIC_BYTES)
+                while found >= 0:
+                    if found % 4 == 0 and _is_chain(file.fileno(), start + found, size):
+                        return start + found
+                    found = window.find(MAGIC_BYTES, found + 1)
+                start += len(window) - len(window) % 4 or len(window)
     except OSError as error:
         raise PlatformError(f"cannot read {path}: {error.strerror}") from error
-    at_end = start + len(window) >= size
-    found = window.find(MAGIC_BYTES)
-    while found >= 0:
-        if found % 4 == 0 and _is_chain(window, found, at_end=at_end):
-            return start + found
-        found = window.find(MAGIC_BYTES, found + 1)
     return size
 
 
-def _is_chain(window: bytes, first: int, *, at_end: bool) -> bool:
-    """Whether records follow one another from here, as far as can be seen.
+def _is_chain(file: int, first: int, size: int) -> bool:
+    """Whether records follow one another from here: sixteen, or as many as there are.
 
     Data may hold the magic number by chance, hardly one with a length that leads to the next.
     """
     place, n_seen = first, 0
-    while n_seen < _CHAIN and place + HEADER_BYTES <= len(window):
-        magic, word = _HEADER.unpack_from(window, place)
+    while n_seen < _CHAIN and place + HEADER_BYTES <= size:
+        header = os.pread(file, HEADER_BYTES, place)
+        if len(header) < HEADER_BYTES:
+            return False  # the file has become shorter: whoever reads it will say so
+        magic, word = _HEADER.unpack(header)
         kind, length = word >> 29, word & MAX_FRAME_BYTES
         starts = kind in (FrameKind.WHOLE, FrameKind.FIRST)
         if kind == FrameKind.WHOLE and not length:
@@ -56,7 +60,7 @@ def _is_chain(window: bytes, first: int, *, at_end: bool) -> bool:
             return False
         place += HEADER_BYTES + length + -length % 4
         n_seen += 1
-    return n_seen > 1 or (at_end and place >= len(window))
+    return n_seen > 1 or (n_seen == 1 and place >= size)
 
 
 def find_line(path: Path, at: int, size: int) -> int:
@@ -76,6 +80,6 @@ def find_line(path: Path, at: int, size: int) -> int:
 
 
 def uncut(path: Path, at: int, size: int) -> int:
-    """Return the file's end: what can only be read as a whole is not cut."""
-    del path, at
-    return size
+    """Return the nearer end of the file: what can only be read as a whole is not cut."""
+    del path
+    return 0 if at <= size // 2 else size

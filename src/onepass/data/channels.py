@@ -12,7 +12,7 @@ _HIDDEN = (".", "_")
 
 
 def list_files(directory: Path, channel: str) -> list[Path]:
-    """List the data files of a channel, in the order they are read.
+    """List the data files of a channel that must have some, in the order they are read.
 
     Parameters
     ----------
@@ -34,9 +34,28 @@ def list_files(directory: Path, channel: str) -> list[Path]:
     """
     if not directory.is_dir():
         raise UserError(f"channel {channel!r}: there is no directory {directory}")
+    files = find_files(directory)
+    if not any(path.stat().st_size for path in files):
+        what = f"its {len(files)} files are empty" if files else "there is no file in it"
+        raise UserError(
+            f"channel {channel!r} has no data: {what} ({directory}; names starting with '.' or '_' "
+            "do not count)"
+        )
+    return files
+
+
+def find_files(directory: Path) -> list[Path]:
+    """List the data files below a directory, as `list_files` does; none where there is none.
+
+    Raises
+    ------
+    UserError
+        When a directory cannot be read.
+    """
     files: list[Path] = []
     entered: set[str] = set()
-    for parent, directories, names in os.walk(directory, onerror=_refuse, followlinks=True):
+    onerror = _refuse if directory.exists() else None
+    for parent, directories, names in os.walk(directory, onerror=onerror, followlinks=True):
         entered.add(os.path.realpath(parent))
         directories[:] = [
             name
@@ -45,17 +64,10 @@ def list_files(directory: Path, channel: str) -> list[Path]:
             and os.path.realpath(Path(parent, name)) not in entered  # a link back to where it is
         ]
         files += [Path(parent, name) for name in names if not name.startswith(_HIDDEN)]
-    files = sorted(
+    return sorted(
         (path for path in files if path.is_file()),
         key=lambda path: path.relative_to(directory).parts,
     )
-    if not any(path.stat().st_size for path in files):
-        what = f"its {len(files)} files are empty" if files else "there is no file in it"
-        raise UserError(
-            f"channel {channel!r} has no data: {what} ({directory}; names starting with '.' or '_' "
-            "do not count)"
-        )
-    return files
 
 
 def _refuse(error: OSError) -> None:

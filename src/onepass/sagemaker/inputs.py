@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onepass.errors import UserError
 from onepass.sagemaker.hyperparameters import Hyperparameters, parse_hyperparameters
@@ -15,6 +15,7 @@ from onepass.sagemaker.paths import Paths
 DEFAULT_HOST = "algo-1"
 DEFAULT_CONTENT_TYPE = "application/x-recordio-protobuf"
 _WRAPPERS = ("None", "RecordIO")
+_E = TypeVar("_E", bound=StrEnum)
 
 
 class InputMode(StrEnum):
@@ -23,6 +24,13 @@ class InputMode(StrEnum):
     FILE = "File"
     FAST_FILE = "FastFile"
     PIPE = "Pipe"
+
+
+class Distribution(StrEnum):
+    """What of a channel's data each host gets."""
+
+    REPLICATED = "FullyReplicated"
+    SHARDED = "ShardedByS3Key"
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Channel:
     mode : InputMode
     wrapped : bool
         Each object comes as one RecordIO record, in a pipe.
+    distribution : Distribution
+        Whether every host gets all objects, or each gets some, perhaps none, for itself.
     """
 
     name: str
@@ -46,6 +56,7 @@ class Channel:
     content_type: str
     mode: InputMode = InputMode.FILE
     wrapped: bool = False
+    distribution: Distribution = Distribution.REPLICATED
 
     def pipe(self, epoch: int) -> Path:
         """Return the pipe of a pass over the data, counted from 0."""
@@ -65,6 +76,8 @@ class JobInput:
         This host's name, for metrics.
     ignored : tuple of str
         Channels that k-means has no use for.
+    hosts : tuple of str
+        All that take part, sorted: each knows itself by its place among them.
     """
 
     hyperparameters: Hyperparameters
@@ -72,6 +85,12 @@ class JobInput:
     test: Channel | None
     host: str
     ignored: tuple[str, ...]
+    hosts: tuple[str, ...] = (DEFAULT_HOST,)
+
+    @property
+    def host_index(self) -> int:
+        """The place of this host among all, from 0."""
+        return self.hosts.index(self.host) if len(self.hosts) > 1 else 0
 
 
 def read_job_input(paths: Paths) -> JobInput:
@@ -88,7 +107,7 @@ def read_job_input(paths: Paths) -> JobInput:
         Naming the file, the field, what was found and what is accepted.
     """
     hyperparameters = parse_hyperparameters(_read_json(paths.hyperparameters, required=True))
-    host = _this_host(_read_json(paths.resource_config), paths.resource_config)
+    host, hosts = _hosts(_read_json(paths.resource_config), paths.resource_config)
     described = _read_json(paths.input_data_config)
     names = set(described) or _directories(paths.data)
     channels = {
@@ -100,18 +119,14 @@ def read_job_input(paths: Paths) -> JobInput:
         found = ", ".join(sorted(names)) or "none"
         raise UserError(f"the channel 'train' is required; the job has: {found}")
     ignored = tuple(sorted(names - {"train", "test"}))
-    return JobInput(hyperparameters, channels["train"], channels.get("test"), host, ignored)
+    return JobInput(hyperparameters, channels["train"], channels.get("test"), host, ignored, hosts)
 
 
 def _channel(paths: Paths, name: str, described: Any) -> Channel:
     if not isinstance(described, dict):
         raise UserError(f"{paths.input_data_config}: channel {name!r} must be an object")
-    mode = described.get("TrainingInputMode") or InputMode.FILE
-    if mode not in [*InputMode]:
-        accepted = ", ".join(InputMode)
-        raise UserError(
-            f"channel {name!r}: TrainingInputMode={mode!r} is not known; accepted are {accepted}"
-        )
+    mode = _one_of(InputMode, described, "TrainingInputMode", name)
+    distribution = _one_of(Distribution, described, "S3DistributionType", name)
     wrapper = described.get("RecordWrapperType") or "None"
     if wrapper not in _WRAPPERS or (wrapper != "None" and mode != InputMode.PIPE):
         raise UserError(
@@ -120,18 +135,30 @@ def _channel(paths: Paths, name: str, described: Any) -> Channel:
         )
     content_type = described.get("ContentType") or DEFAULT_CONTENT_TYPE
     directory = paths.data / name
-    return Channel(name, directory, str(content_type), InputMode(mode), wrapper != "None")
+    wrapped = wrapper != "None"
+    return Channel(name, directory, str(content_type), mode, wrapped, distribution)
 
 
-def _this_host(described: dict[str, Any], path: Path) -> str:
+def _one_of(kind: type[_E], described: dict[str, Any], key: str, name: str) -> _E:
+    """Return what a key says; the first of its kind where it says nothing."""
+    value = described.get(key) or next(iter(kind))
+    if value not in [*kind]:
+        accepted = ", ".join(kind)
+        raise UserError(f"channel {name!r}: {key}={value!r} is not known; accepted are {accepted}")
+    return kind(value)
+
+
+def _hosts(described: dict[str, Any], path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return this host's name, and the names of all, sorted."""
     hosts = described.get("hosts", [DEFAULT_HOST])
-    if not isinstance(hosts, list) or not hosts:
+    if not isinstance(hosts, list) or not hosts or not all(isinstance(h, str) for h in hosts):
         raise UserError(f"{path}: hosts={hosts!r} must be a list of names")
-    if len(hosts) > 1:
-        raise UserError(
-            f"{path}: the job has {len(hosts)} hosts; this version trains on one (InstanceCount: 1)"
-        )
-    return str(described.get("current_host", hosts[0]))
+    host = str(described.get("current_host", hosts[0] if len(hosts) == 1 else None))
+    if len(set(hosts)) < len(hosts):
+        raise UserError(f"{path}: hosts={hosts!r} must differ from one another")
+    if len(hosts) > 1 and host not in hosts:
+        raise UserError(f"{path}: current_host={host!r} must be one of hosts={hosts!r}")
+    return host, tuple(sorted(hosts))
 
 
 def _directories(data: Path) -> set[str]:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from onepass.data.channels import list_files
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import UserError, WidthError
-from onepass.sagemaker.inputs import Channel, InputMode, JobInput
-from onepass.training.readers import reader_of
+from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput
+from onepass.training.readers import files_of, host_of, reader_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,8 @@ def check(job: JobInput) -> Iterator[Checked]:
             yield Checked(channel)
             continue
         checked = _read(channel, job)
-        if channel.name == "train" and checked.n_rows < job.hyperparameters.k:
+        here = len(job.hosts) == 1 or channel.distribution == Distribution.REPLICATED
+        if channel.name == "train" and here and checked.n_rows < job.hyperparameters.k:
             raise UserError(
                 f"channel 'train' has {checked.n_rows} rows, fewer than "
                 f"k={job.hyperparameters.k} clusters"
@@ -68,7 +68,7 @@ def check(job: JobInput) -> Iterator[Checked]:
 
 
 def _read(channel: Channel, job: JobInput) -> Checked:
-    sources = whole_files(list_files(channel.directory, channel.name))
+    sources = whole_files(files_of(channel, host_of(job)))
     reader, started = reader_of(sources, channel, job.hyperparameters), time.monotonic()
     try:
         for _ in reader:

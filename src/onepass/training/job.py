@@ -28,7 +28,14 @@ from onepass.sagemaker.paths import Paths
 from onepass.training.log import JobLog, log_setup
 from onepass.training.passes import Seen, ShardError, Task, run_pass
 from onepass.training.progress import Progress
-from onepass.training.readers import check_channel, peek_at, reader_of, readers_of, rows_at_once
+from onepass.training.readers import (
+    check_channel,
+    host_of,
+    peek_at,
+    reader_of,
+    readers_of,
+    rows_at_once,
+)
 from onepass.training.tasks import score, step, summarise
 
 _log = logging.getLogger(__name__)
@@ -73,7 +80,7 @@ def read_configuration(paths: Paths) -> JobInput:
     job = read_job_input(paths)
     for channel in (job.train, job.test):
         if channel is not None:
-            check_channel(channel)
+            check_channel(channel, host_of(job))
     for name in job.ignored:
         _log.warning("channel %r is not used: k-means takes 'train' and 'test'", name)
     return job
@@ -92,10 +99,14 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
     Raises
     ------
     UserError
-        For what the user can mend: bad records, fewer rows than clusters.
+        For what the user can mend: several hosts, bad records, fewer rows than clusters.
     PlatformError
         For what the surroundings do.
     """
+    if len(job.hosts) > 1:
+        raise UserError(
+            f"the job has {len(job.hosts)} hosts; this version trains on one (InstanceCount: 1)"
+        )
     log_setup(job)
     try:
         for channel in (job.train, job.test):

@@ -70,8 +70,8 @@ def run_pass(task: Task[_R], shards: Sequence[BatchReader], tell: Tell) -> list[
     PlatformError
         When the kernel has killed a process.
     """
-    if len(shards) == 1:
-        return [task(shards[0], tell)]
+    if len(shards) < 2:
+        return [task(shard, tell) for shard in shards]
     memories = [new_memory() for _ in shards]
     try:
         return _run_in_processes(task, shards, memories, tell)

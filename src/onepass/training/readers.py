@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from onepass.cluster.parameters import auto_batch_size
 from onepass.data.batches import Auto, BatchReader, most_rows
-from onepass.data.channels import list_files
-from onepass.data.shards import cut, share
+from onepass.data.channels import find_files, list_files
+from onepass.data.shards import ALONE, Host, cut, share
 from onepass.data.sources import Pipe, Source, n_bytes_of, whole_files
 from onepass.data.table_format import RECORDS, format_of
 from onepass.errors import UserError
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
-from onepass.sagemaker.inputs import Channel, InputMode
+from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput
 
 _log = logging.getLogger(__name__)
 
@@ -22,11 +23,26 @@ _BYTES_A_WORKER = 64 * 2**20
 _LEAST_BYTES = 4096
 
 
-def check_channel(channel: Channel) -> None:
+def host_of(job: JobInput) -> Host:
+    """Return which of the job's hosts this is."""
+    return Host(job.host_index, len(job.hosts))
+
+
+def check_channel(channel: Channel, host: Host = ALONE) -> None:
     """Refuse a channel of which nothing can be read, before anything is."""
     format_of(channel.content_type, channel.name)
     if channel.mode != InputMode.PIPE:
-        list_files(channel.directory, channel.name)
+        files_of(channel, host)
+
+
+def files_of(channel: Channel, host: Host = ALONE) -> list[Path]:
+    """Return the files this host has of a channel.
+
+    Objects are dealt out to hosts by their keys (ShardedByS3Key): a host may get none.
+    """
+    if host.n_hosts > 1 and channel.distribution == Distribution.SHARDED:
+        return find_files(channel.directory)
+    return list_files(channel.directory, channel.name)
 
 
 def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
@@ -46,8 +62,10 @@ def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
         )
 
 
-def readers_of(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> list[BatchReader]:
-    """Return a reader for each worker's shard of a channel.
+def readers_of(
+    channel: Channel, wanted: Hyperparameters, epoch: int = 0, *, host: Host = ALONE
+) -> list[BatchReader]:
+    """Return a reader for each of this host's shards of a channel.
 
     Parameters
     ----------
@@ -55,24 +73,46 @@ def readers_of(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> lis
     wanted : Hyperparameters
     epoch : int
         Which pass over the data this is, from 0: each has a pipe of its own.
+    host : Host
+        Which of the job's hosts this is.
+
+    Returns
+    -------
+    list of BatchReader
+        One for each worker that has something to read; none where this host has no data.
 
     Notes
     -----
-    A pipe is read by one. Files that are downloaded while they are read (FastFile) are shared out
-    whole, as each is best opened once and read forward; others are cut between records.
+    Over all hosts every row has one reader. Hosts that got all objects (FullyReplicated) read a
+    share of them each; what a host got for itself (ShardedByS3Key) it reads itself.
+
+    A pipe is read by one, and one that every host has by the first host. Files that are downloaded
+    while they are read (FastFile) are shared out whole, as each is best opened once and read
+    forward; others are cut between records.
     """
+    sharing = ALONE if channel.distribution == Distribution.SHARDED else host
     if channel.mode == InputMode.PIPE:
-        where = channel.directory
-        _log.info("The channel %r is in pipe input mode under %s.", channel.name, where)
-        return [reader_of([Pipe(channel.pipe(epoch), channel.wrapped)], channel, wanted)]
-    files = list_files(channel.directory, channel.name)
-    n_workers = _n_workers(wanted, n_bytes_of(whole_files(files)))
+        return _pipe_readers(channel, wanted, epoch, sharing)
+    files = files_of(channel, host)
+    n_workers = _n_workers(wanted, n_bytes_of(whole_files(files)) // sharing.n_hosts)
     if channel.mode == InputMode.FAST_FILE:
-        shards = share(files, n_workers)
+        shards = share(files, n_workers, host=sharing)
     else:
-        shards = cut(files, n_workers, format_of(channel.content_type, channel.name).boundary)
+        boundary = format_of(channel.content_type, channel.name).boundary
+        shards = cut(files, n_workers, boundary, host=sharing)
     # A worker without data would still take its share of the sample from the others.
     return [reader_of(spans, channel, wanted) for spans in shards if spans]
+
+
+def _pipe_readers(
+    channel: Channel, wanted: Hyperparameters, epoch: int, sharing: Host
+) -> list[BatchReader]:
+    where = channel.directory
+    _log.info("The channel %r is in pipe input mode under %s.", channel.name, where)
+    if sharing.place:
+        _log.info("Every host has all of it: the first one reads it.")
+        return []
+    return [reader_of([Pipe(channel.pipe(epoch), channel.wrapped)], channel, wanted)]
 
 
 def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparameters) -> BatchReader:
