@@ -106,6 +106,7 @@ def stated_bytes(shape: Shape) -> int:
         + 18 * p.n_centers * shape.n_features
         + 64 * shape.n_clusters * shape.n_features
         + 16 * batch * shape.n_values
+        + 48 * MIB
     )
 
 
