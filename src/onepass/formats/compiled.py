@@ -37,8 +37,10 @@ class _Room(ctypes.Structure):
         ("ends", ctypes.c_void_p),
         ("columns", ctypes.c_void_p),
         ("values", ctypes.c_void_p),
+        ("labels", ctypes.c_void_p),
         ("n_rows", ctypes.c_int64),
         ("n_values", ctypes.c_int64),
+        ("n_labels", ctypes.c_int64),
     )
 
 
@@ -51,11 +53,14 @@ class Room(NamedTuple):
         Where each row's values end.
     columns : ndarray of shape (n_values,), int32
     values : ndarray of shape (n_values,), float32
+    labels : ndarray of shape (n_rows, n_labels), float32, or None
+        None where labels are left out, however many there are.
     """
 
     ends: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int32]
     values: npt.NDArray[np.float32]
+    labels: Rows | None
 
 
 class DecodedSparse(NamedTuple):
@@ -114,9 +119,12 @@ def decode_sparse(data: Bytes, n_features: int, room: Room) -> DecodedSparse:
     Stops at the first that is not plain, not whole or without room; `n_features` is below 2**31.
     """
     _check(len(room.columns) == len(room.values) and n_features < 2**31, "another room")
-    arrays = room.ends, room.columns, room.values
+    labels = np.empty((0, 0), np.float32) if room.labels is None else room.labels
+    arrays = room.ends, room.columns, room.values, labels
     _check(all(array.flags.c_contiguous for array in arrays), "a room of another layout")
-    given = _Room(*(a.ctypes.data for a in arrays), len(room.ends), len(room.values))
+    _check(room.labels is None or len(labels) == len(room.ends), "labels of other rows")
+    n_labels = -1 if room.labels is None else labels.shape[1]
+    given = _Room(*(a.ctypes.data for a in arrays), len(room.ends), len(room.values), n_labels)
     n_done = ctypes.c_int64()
     n_rows = _library().onepass_sparse(
         data.ctypes.data, len(data), n_features, ctypes.byref(given), ctypes.byref(n_done)

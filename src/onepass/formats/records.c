@@ -25,7 +25,9 @@ typedef struct {
     int64_t *ends; /* where each row's values end */
     int32_t *columns;
     float *values;
+    float *labels;            /* n_labels for each row */
     int64_t n_rows, n_values; /* there is room for */
+    int64_t n_labels;         /* that each row must have; any if negative, which are left out */
 } room;
 
 static uint32_t load4(const uint8_t *at)
@@ -176,29 +178,40 @@ static int field(bytes *from, uint8_t *tag, bytes *content)
 
 #define FIELD(number) ((number) << 3 | 2)
 
-/* Finds the one tensor of float32 under the key "values". */
-static int find_tensor(bytes payload, bytes *tensor)
+/* Finds the one tensor of float32 under the key "values" of an entry of a map. */
+static int find_tensor(bytes entry, bytes *tensor)
 {
     uint8_t tag;
-    bytes part, key, value;
-    int n_found = 0;
+    bytes key, value;
+    if (!field(&entry, &tag, &key) || tag != FIELD(1))
+        return 0;
+    if (key.end - key.at != 6 || memcmp(key.at, "values", 6))
+        return 0;
+    if (!field(&entry, &tag, &value) || tag != FIELD(2) || entry.at != entry.end)
+        return 0;
+    return field(&value, &tag, tensor) && tag == FIELD(2) && value.at == value.end;
+}
+
+/* Finds the features of a record, and its label, which is empty where there is none. */
+static int find_tensors(bytes payload, int with_label, bytes *features, bytes *label)
+{
+    uint8_t tag;
+    bytes entry;
+    int n_features = 0, n_labels = 0;
+    label->at = label->end = payload.end;
     while (payload.at < payload.end) {
-        if (!field(&payload, &tag, &part))
+        if (!field(&payload, &tag, &entry))
             return 0;
-        if (tag == FIELD(2))
-            continue; /* a label */
-        if (tag != FIELD(1) || n_found++)
+        if (tag == FIELD(1)) {
+            if (n_features++ || !find_tensor(entry, features))
+                return 0;
+        } else if (tag != FIELD(2)) {
             return 0;
-        if (!field(&part, &tag, &key) || tag != FIELD(1))
+        } else if (with_label && (n_labels++ || !find_tensor(entry, label))) {
             return 0;
-        if (key.end - key.at != 6 || memcmp(key.at, "values", 6))
-            return 0;
-        if (!field(&part, &tag, &value) || tag != FIELD(2) || part.at != part.end)
-            return 0;
-        if (!field(&value, &tag, tensor) || tag != FIELD(2) || value.at != value.end)
-            return 0;
+        }
     }
-    return n_found;
+    return n_features;
 }
 
 /* A tensor's fields, each of which may be empty but does not occur twice. */
@@ -276,6 +289,18 @@ static int64_t read_tensor(bytes tensor, int64_t n_features, int32_t *columns, f
     return read_pairs(fields[1], fields[0], (uint64_t)n_features, columns, out);
 }
 
+/* Reads n numbers of a label, which must be finite; returns whether it is just that. */
+static int read_label(bytes tensor, int64_t n, float *out)
+{
+    uint8_t tag;
+    bytes numbers;
+    if (tensor.at == tensor.end)
+        return n == 0;
+    if (!field(&tensor, &tag, &numbers) || tag != FIELD(1) || tensor.at != tensor.end)
+        return 0;
+    return numbers.end - numbers.at == 4 * n && !any(copy(numbers.at, out, n));
+}
+
 /* Decodes whole records, each in one frame, to sparse rows of n_features values, up to the first
    that is not just so, or that there may be no room for: a value for each four bytes of its
    payload. `n_done` gets the bytes that are done with. Returns the number of rows. */
@@ -290,11 +315,14 @@ int64_t onepass_sparse(const uint8_t *data, int64_t n_bytes, int64_t n_features,
             break; /* of several frames, or not whole, or the last one without its padding */
         if (length / 4 > to->n_values - n_values)
             break;
-        bytes payload = {data + start, data + start + length}, tensor;
-        if (!find_tensor(payload, &tensor))
+        bytes payload = {data + start, data + start + length}, features, label;
+        if (!find_tensors(payload, to->n_labels >= 0, &features, &label))
             break;
-        int64_t n = read_tensor(tensor, n_features, to->columns + n_values, to->values + n_values);
+        int64_t n = read_tensor(features, n_features, to->columns + n_values,
+                                to->values + n_values);
         if (n < 0)
+            break;
+        if (to->n_labels >= 0 && !read_label(label, to->n_labels, to->labels + row * to->n_labels))
             break;
         n_values += n;
         to->ends[row] = n_values;

@@ -20,11 +20,15 @@ class SparseRoom:
     n_rows, n_values : int
         There is room for.
     n_features : int
+    n_labels : int, optional
+        That each row must have; by default labels are left out, however many there are.
 
     Attributes
     ----------
     size : int
         Rows that are there.
+    labels : ndarray of shape (n_rows, n_labels), float32, or None
+        Of the rows that are there, in its first lines.
     full : bool
         A row was refused for want of room.
 
@@ -34,9 +38,12 @@ class SparseRoom:
     taken where the room is empty, which then grows.
     """
 
-    def __init__(self, n_rows: int, n_values: int, n_features: int) -> None:
+    def __init__(
+        self, n_rows: int, n_values: int, n_features: int, n_labels: int | None = None
+    ) -> None:
         self.size = 0
         self.full = False
+        self.labels = None if n_labels is None else np.empty((n_rows, n_labels), np.float32)
         self._n_features = n_features
         self._ends = np.zeros(n_rows + 1, np.int64)
         self._columns = np.empty(n_values, np.int32)
@@ -58,7 +65,12 @@ class SparseRoom:
         done = decode_sparse(
             data,
             self._n_features,
-            Room(self._ends[self.size + 1 :], self._columns[first:], self._values[first:]),
+            Room(
+                self._ends[self.size + 1 :],
+                self._columns[first:],
+                self._values[first:],
+                None if self.labels is None else self.labels[self.size :],
+            ),
         )
         self._ends[self.size + 1 : self.size + 1 + done.n_rows] += first
         self.size += done.n_rows
