@@ -42,15 +42,48 @@ def train(base: Path) -> None:
 
 
 @main.command()
-@_BASE
-def check(base: Path) -> None:
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"The directory of a job, as PATH.  [default: {DEFAULT_BASE}]",
+)
+@click.option("--content-type", help="Of data; by default told by how they begin.")
+@click.option(
+    "--feature-dim",
+    type=click.IntRange(1),
+    help="Features of a row of data; by default as many as the first row has.",
+)
+@click.option(
+    "--label-size",
+    type=click.IntRange(0),
+    help="Leading columns of data that are labels; none by default.",
+)
+def check(
+    path: Path | None,
+    base: Path | None,
+    content_type: str | None,
+    feature_dim: int | None,
+    label_size: int | None,
+) -> None:
     """Read all that `train` would read, and tell what it holds or what is wrong with it.
+
+    PATH is the directory of a job, which holds input/config or input/data, or a directory or a file
+    of nothing but data, which the last three options describe.
 
     Nothing is written. Exit codes: 0 nothing is wrong; 2 something you can mend; 3 the machine.
     """
-    from onepass.cli.check import run_check
+    from onepass.cli.check import run_check, run_check_of_data
+    from onepass.training.unconfigured import Told, is_job
 
-    raise SystemExit(run_check(base))
+    if path and base:
+        raise click.UsageError("PATH and --base are both given; one names the directory")
+    told = Told(content_type, feature_dim, label_size)
+    if path and not is_job(path):
+        raise SystemExit(run_check_of_data(path, told))
+    if any(value is not None for value in told):
+        raise click.UsageError("what a job's data are is said in its input/config, not by options")
+    raise SystemExit(run_check(path or base or DEFAULT_BASE))
 
 
 @main.command()

@@ -35,6 +35,7 @@ class NpyFile:
     ----------
     opened : Opened
     n_features : int
+        0 where only `n_columns` is asked for.
 
     Notes
     -----
@@ -47,6 +48,7 @@ class NpyFile:
         self._n_features = n_features
         self._n_rows = 0
         self._n_left = -1  # rows; not known before the header has been read
+        self._n_columns = 0
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def decode(self, out: Rows) -> Decoded:
@@ -77,6 +79,11 @@ class NpyFile:
         self._begin()
         return self._n_left > 0
 
+    def n_columns(self) -> int:
+        """Return how many columns the matrix has; 0 where there is none."""
+        self._begin()
+        return self._n_columns
+
     def _begin(self) -> None:
         if self._n_left >= 0:
             return
@@ -106,10 +113,10 @@ class NpyFile:
         if len(shape) != 2 or by_columns or shape[0] < 0:
             order = " by columns (Fortran order)" if by_columns else ""
             raise self._error(f"an array of shape {shape}{order}; rows behind one another are read")
-        if shape[1] != self._n_features:
+        if self._n_features and shape[1] != self._n_features:
             reason = f"{shape[1]} columns; expected are {self._n_features} features"
             raise WidthError(reason, source=self._name)
-        self._dtype, self._n_left = dtype, shape[0]
+        self._dtype, (self._n_left, self._n_columns) = dtype, shape
 
     def _take(self, n_bytes: int) -> bytes:
         taken = bytearray(n_bytes)

@@ -48,9 +48,7 @@ class ParquetFile(BlockFile):
         super().__init__(n_features)
         self._name = opened.name
         self._n_rows = 0
-        if not isinstance(opened.stream, FileStream):
-            raise self._error("Parquet is read from plain files only: no pipes, nothing compressed")
-        self._batches = self._open(opened.stream, label_size)
+        self._batches = self._open(_plain(opened), label_size)
 
     def _next_block(self) -> Rows | None:
         try:
@@ -71,16 +69,8 @@ class ParquetFile(BlockFile):
         if not stream.n_there:
             self._n_there = 0
             return iter(())
-        try:
-            file = pa.parquet.ParquetFile(
-                pa.PythonFile(stream.seekable(), "r"),
-                pre_buffer=False,
-                thrift_string_size_limit=_MOST_BYTES,
-                thrift_container_size_limit=_MOST_BYTES,
-            )
-            schema = file.schema_arrow
-        except _BROKEN as error:
-            raise self._error(f"no Parquet file: {error}") from error
+        file = _open_table(stream, self._name)
+        schema = file.schema_arrow
         try:
             first = n_labels(len(schema), self._n_features, label_size)
         except WidthError as error:
@@ -115,6 +105,33 @@ class ParquetFile(BlockFile):
     def _error(self, reason: str, row: int | None = None, column: str = "") -> DecodeError:
         where = "" if row is None else f"row {self._n_rows + row + 1}, column {column!r}"
         return DecodeError(reason, where=where, source=self._name)
+
+
+def n_columns(opened: Opened) -> int:
+    """Return how many columns a file has; 0 where it is empty."""
+    stream = _plain(opened)
+    return len(_open_table(stream, opened.name).schema_arrow) if stream.n_there else 0
+
+
+def _plain(opened: Opened) -> FileStream:
+    if not isinstance(opened.stream, FileStream):
+        reason = "Parquet is read from plain files only: no pipes, nothing compressed"
+        raise DecodeError(reason, source=opened.name)
+    return opened.stream
+
+
+def _open_table(stream: FileStream, name: str) -> pa.parquet.ParquetFile:
+    try:
+        file = pa.parquet.ParquetFile(
+            pa.PythonFile(stream.seekable(), "r"),
+            pre_buffer=False,
+            thrift_string_size_limit=_MOST_BYTES,
+            thrift_container_size_limit=_MOST_BYTES,
+        )
+        _ = file.schema_arrow  # where a name is no text, it is told now
+    except _BROKEN as error:
+        raise DecodeError(f"no Parquet file: {error}", source=name) from error
+    return file
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -97,6 +97,12 @@ def row_width(payload: bytes) -> int:
     return _width(_tensor(payload))
 
 
+def is_sparse(payload: bytes) -> bool:
+    """Whether a record names the places of its values, and leaves the zeros out."""
+    tensor = _tensor(payload)
+    return len(tensor.keys) > 0 or len(tensor.values) != _width(tensor)
+
+
 def check_width(width: int, n_features: int) -> None:
     """Refuse a record of another width."""
     if width != n_features:
