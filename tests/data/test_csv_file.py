@@ -174,6 +174,17 @@ def test_the_first_line_that_was_looked_at_is_read_again(tmp_path, monkeypatch):
     assert rows == [[1, 2, 3], [4, 5, 6]]
 
 
+@pytest.mark.parametrize("block", [1, 6, 12, 100])
+def test_a_byte_order_mark_is_dropped_where_the_file_begins_only(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(csv_file, "READ_BYTES", block)
+    path = put(tmp_path, "\ufeff1,2,3\n4,5,6\n\ufeff7,8,9\n")
+    assert refusal(path).startswith(f"{path}, row 3, column 1: '\\ufeff7' is no number")
+    path = put(tmp_path, "\ufeffa,1,2,3\nb,4,5,6\n\ufeffc,7,8,9\n")
+    assert read([path]).tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    path = put(tmp_path, "\ufeff\ufeff1,2,3\n")
+    assert refusal(path).startswith(f"{path}, row 1, column 1: '\\ufeff1' is no number")
+
+
 def test_a_header_in_the_middle_is_refused(tmp_path):
     path = put(tmp_path, "a,b,c\n1,2,3\na,b,c\n4,5,6\n")
     assert refusal(path) == f"{path}, row 2, column 1: 'a' is no number; fill it in or drop the row"

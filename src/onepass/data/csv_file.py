@@ -132,6 +132,8 @@ class CsvFile(BlockFile):
 
     def _parse(self, lines: bytes) -> Rows:
         names = self._names[self._label_size :]
+        if lines.startswith(_BYTE_ORDER_MARK):  # pyarrow drops it, which is right in a file only
+            lines = b"\n" + lines
         try:
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(lines),
