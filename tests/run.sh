@@ -59,7 +59,7 @@ make_oracle sagemaker 'sagemaker<3' scipy &
 
 say "installing this package and its tools into .venv"
 [ -x .venv/bin/python ] || python3 -m venv .venv || exit 1
-.venv/bin/python -m pip install --quiet --editable '.[dev]' || exit 1
+.venv/bin/python -m pip install --quiet --editable '.[dev,fuzz]' || exit 1
 PATH=$PWD/.venv/bin:$PATH
 
 step ruff format --check .

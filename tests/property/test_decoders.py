@@ -1,6 +1,8 @@
 """For every decoder: any bytes give finite rows or the one decode error, in bounded memory."""
 
+import contextlib
 import csv
+import gzip
 import io
 import json
 import struct
@@ -9,16 +11,23 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from places import put
+from pyarrow import parquet
 
 import onepass.formats.csv as onepass_csv
 import onepass.formats.json as onepass_json
-from onepass.errors import DecodeError
+from onepass.data.sources import whole_files
+from onepass.data.streams import FileStream, Opened, unfolded
+from onepass.data.table_format import format_of
+from onepass.data.wrapped import unwrap
+from onepass.errors import DecodeError, WidthError
 from onepass.formats import ndarray, records
-from onepass.formats.media import MediaType
+from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAX_FRAME_BYTES, frame, next_record
@@ -76,6 +85,49 @@ def split_frames(rows):
     return framed
 
 
+def npy(rows):
+    file = io.BytesIO()
+    np.save(file, rows)
+    return file.getvalue()
+
+
+def as_parquet(rows):
+    file = io.BytesIO()
+    parquet.write_table(pa.table({str(i): column for i, column in enumerate(rows.T)}), file)
+    return file.getvalue()
+
+
+def zstd(rows):
+    return pa.Codec("zstd").compress(write_rows(rows), asbytes=True)
+
+
+def wrapped(rows):
+    return b"".join(frame(write_rows(row[None]), split=True) for row in rows)
+
+
+def channel(content_type, objects=lambda stream: [stream]):
+    """Read an object of a channel that has rows, of whatever width, as one of that width."""
+    table = format_of(content_type, "train")
+
+    def read_as(width, data):
+        rows, out = [np.empty((0, width), np.float32)], np.empty((5, width), np.float32)
+        with contextlib.closing(FileStream(*whole_files([put(data)]))) as stream:
+            for one in objects(stream):
+                file = table.open(Opened(unfolded(one), "object"), width)
+                while n_rows := file.decode(out).n_rows:
+                    rows.append(out[:n_rows].copy())
+        return np.concatenate(rows)
+
+    def read(data):
+        for width in range(1, 7):
+            with contextlib.suppress(WidthError):
+                if len(rows := read_as(width, data)):
+                    return rows
+        raise DecodeError("no rows of one to six features")
+
+    return read
+
+
 class Decoder(NamedTuple):
     read: Callable[[bytes], np.ndarray]
     write: Callable[[np.ndarray], bytes]
@@ -92,6 +144,13 @@ DECODERS = {
     "records-sparse": Decoder(records.read_rows, sparse),
     "records-split": Decoder(records.read_rows, split_frames),
     "ndarray": Decoder(ndarray.read_centers, ndarray.write_centers),
+    "channel-csv": Decoder(channel("text/csv;label_size=0"), csv_body),
+    "channel-npy": Decoder(channel("application/x-npy"), npy),
+    "channel-parquet": Decoder(channel("application/x-parquet;label_size=0"), as_parquet),
+    "channel-records": Decoder(channel(RECORDIO_PROTOBUF), write_rows),
+    "channel-gzip": Decoder(channel(RECORDIO_PROTOBUF), lambda x: gzip.compress(write_rows(x))),
+    "channel-zstd": Decoder(channel(RECORDIO_PROTOBUF), zstd),
+    "channel-wrapped": Decoder(channel(RECORDIO_PROTOBUF, lambda s: unwrap(s, "pipe")), wrapped),
 }
 every_decoder = pytest.mark.parametrize("decoder", DECODERS.values(), ids=DECODERS)
 
