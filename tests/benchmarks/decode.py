@@ -19,11 +19,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from onepass.data.ahead import Stop
 from onepass.data.record_file import READ_BYTES, RecordFile
 from onepass.data.sources import whole_files
 from onepass.data.streams import OpenSource
@@ -81,7 +83,7 @@ class Readers:
 
     def decoded(self) -> int:
         n_bytes = 0
-        with OpenSource(whole_files([self.path])[0]) as source:
+        with closing(Stop()) as stop, OpenSource(*whole_files([self.path]), stop) as source:
             file = RecordFile(next(source.objects()), self.n_features)
             while n := file.decode(self.rows).n_bytes:
                 n_bytes += n

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+from contextlib import closing
 from itertools import chain
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.data import csv_file
+from onepass.data.ahead import Stop
 from onepass.data.batches import BatchReader
 from onepass.data.boundaries import find_line
 from onepass.data.shards import cut
@@ -166,7 +168,7 @@ def test_what_fills_a_block_before_the_first_row_does_not_end_the_file(tmp_path,
 def test_the_first_line_that_was_looked_at_is_read_again(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_file, "READ_BYTES", 10)
     path = put(tmp_path, "a,b,c\n1,2,3\n4,5,6\n")
-    with OpenSource(*whole_files([path])) as source:
+    with closing(Stop()) as stop, OpenSource(*whole_files([path]), stop) as source:
         (opened,) = source.objects()
         file, out = csv_file.CsvFile(opened, 3, None), np.empty((5, 3), np.float32)
         assert file.peek()

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import zlib
+from contextlib import closing
 from itertools import chain
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onepass.data.ahead import Stop
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.gzip_stream import GzipStream
 from onepass.data.shards import cut, share
@@ -57,7 +59,7 @@ def everything(stream, room=1000):
 
 
 def objects(source):
-    with OpenSource(source) as opened:
+    with closing(Stop()) as stop, OpenSource(source, stop) as opened:
         return [everything(one.stream) for one in opened.objects()]
 
 
@@ -232,8 +234,11 @@ def test_a_pipe_that_appears_late_is_waited_for(pipe):
 
 
 def test_a_pipe_that_never_appears_is_given_up(tmp_path):
-    with pytest.raises(PlatformError, match="train_7 has not appeared within 0 s"):
-        PipeStream(tmp_path / "train_7", patience_s=0.1)
+    with (
+        closing(Stop()) as stop,
+        pytest.raises(PlatformError, match="train_7 has not appeared within 0 s"),
+    ):
+        PipeStream(tmp_path / "train_7", stop, patience_s=0.1)
 
 
 def test_what_a_pipe_brings_compressed_is_unfolded(pipe):
@@ -273,7 +278,7 @@ def test_the_head_of_a_split_record_goes_on_from_frame_to_frame():
 
 def test_objects_that_are_not_read_to_their_end_are_passed_over(pipe):
     path = pipe(frame(SAID) + frame(b"second"))
-    with OpenSource(Pipe(path, wrapped=True)) as source:
+    with closing(Stop()) as stop, OpenSource(Pipe(path, wrapped=True), stop) as source:
         heads = [one.stream.head() for one in source.objects()]
     assert heads == [b"It i", b"seco"]
 

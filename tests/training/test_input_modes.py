@@ -255,20 +255,28 @@ def test_a_pipe_that_never_comes_is_an_error_of_the_platform(run, monkeypatch):
         run(PIPE)
 
 
-@pytest.mark.parametrize("opened", [False, True])
-def test_sigterm_ends_the_wait_for_a_pipe(opt_ml, opened):
+@pytest.mark.parametrize("state", ["absent", "without a writer", "opened", "stalled"])
+def test_sigterm_ends_the_wait_for_a_pipe(opt_ml, state):
     opt_ml.configure(**HYPERPARAMETERS)
     opt_ml.write_config("inputdataconfig", {"train": PIPE})
     process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         if "pipe input mode" in line:
             break
-    if opened:  # the pipe is there, and nobody writes
-        (opt_ml.base / "input/data").mkdir()
-        os.mkfifo(opt_ml.base / "input/data/train_0")
+    path = opt_ml.base / "input/data/train_0"
+    if state != "absent":
+        path.parent.mkdir()
+        os.mkfifo(path)
+    writer = None if state in ("absent", "without a writer") else os.open(path, os.O_RDWR)
+    if state == "stalled":
+        os.write(writer, write_rows(np.ones((1000, 3), np.float32)))
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
+    stopped = time.monotonic()
     _, log = process.communicate(timeout=PATIENCE_S)
+    assert time.monotonic() - stopped < 4, "the thread is not waited for in vain"
+    if writer is not None:
+        os.close(writer)
     assert process.returncode == 143
     assert opt_ml.failure == "AlgorithmError: stopped by SIGTERM before the job was done"
     assert "Traceback" not in log

@@ -104,9 +104,9 @@ class KMeans(Estimator):
     4 b d + 2 MiB``, and ``4 K^2`` while K is not above 2,304. Time: one search among at most
     1.125 K centers a row, 2 K d operations each.
 
-    Of sparse rows with z values each: ``m (10 z + 80) + 18 K d + 64 k d + 16 b z + 48 MiB`` at most,
-    and 2 K z operations a row; ``2 K^2 d`` now and then, to unite centers. The sample is smaller
-    where its values would take more than `reservoir_bytes`.
+    Of sparse rows with z values each: at most ``m (10 z + 80) + 18 K d + 64 k d + 16 b z + 48 MiB``
+    bytes, and 2 K z operations a row; ``2 K^2 d`` now and then, to unite centers. The sample is
+    smaller where its values would take more than `reservoir_bytes`.
 
     Examples
     --------

@@ -64,9 +64,9 @@ class DenseBatch:
         self.n_rows += n
         return n
 
-    def put(self, rows: Rows) -> None:
+    def put(self, rows: SparseRows) -> None:
         """Take over rows, of which there are no more than there is room for."""
-        self._rows[self.n_rows : self.n_rows + len(rows)] = rows
+        self._rows[self.n_rows : self.n_rows + len(rows)] = rows.dense()
         self.n_rows += len(rows)
 
     def take(self) -> Rows:
@@ -112,16 +112,30 @@ class SparseBatch:
         return self.room.take()
 
 
+class Choice:
+    """What several batches become: the first of them that has rows decides.
+
+    Attributes
+    ----------
+    is_sparse : bool or None
+    """
+
+    is_sparse: bool | None = None
+
+
 class UndecidedBatch:
     """A batch that becomes a sparse or a dense one, as the first few hundred rows are.
 
     Parameters
     ----------
+    choice : Choice
+        That all batches of these rows share.
     n_rows, n_dense_rows, n_features : int
         There is room for: so many sparse rows, or so many dense ones.
     """
 
-    def __init__(self, n_rows: int, n_dense_rows: int, n_features: int) -> None:
+    def __init__(self, choice: Choice, n_rows: int, n_dense_rows: int, n_features: int) -> None:
+        self._choice = choice
         self._sizes = n_rows, n_dense_rows, n_features
         self._first = SparseBatch(min(_LOOKED_AT, n_rows, n_dense_rows), n_features)
         self._batch: DenseBatch | SparseBatch | None = None
@@ -138,6 +152,8 @@ class UndecidedBatch:
 
     def fill(self, file: RowFile) -> int:
         """Decode rows; see `Batch`."""
+        if self._batch is None and self._choice.is_sparse is not None:
+            self._batch = self._new_batch()
         if self._batch is None:
             n = self._first.fill(file)
             if not self._first.full:
@@ -150,17 +166,22 @@ class UndecidedBatch:
     def take(self) -> Rows | SparseRows:
         """Return the rows; see `Batch`."""
         if self._batch is None:
+            if not self.n_rows:
+                return self._first.take()
             self._batch = self._decide(self._first.take())
         return self._batch.take()
 
     def _decide(self, first: SparseRows) -> DenseBatch | SparseBatch:
+        share = first.n_values / (max(1, len(first)) * first.n_features)
+        self._choice.is_sparse = share * _WORTH <= 1
+        if self._choice.is_sparse:
+            _log.info("rows stay sparse: %.3g %% of the first rows' values are given", 100 * share)
+        batch = self._new_batch()
+        batch.put(first)
+        return batch
+
+    def _new_batch(self) -> DenseBatch | SparseBatch:
         n_rows, n_dense_rows, n_features = self._sizes
-        share = first.n_values / (len(first) * n_features)
-        if share * _WORTH > 1:
-            dense = DenseBatch(n_dense_rows, n_features)
-            dense.put(first.dense())
-            return dense
-        _log.info("rows stay sparse: %.3g %% of the first rows' values are given", 100 * share)
-        sparse = SparseBatch(n_rows, n_features)
-        sparse.put(first)
-        return sparse
+        if self._choice.is_sparse:
+            return SparseBatch(n_rows, n_features)
+        return DenseBatch(n_dense_rows, n_features)

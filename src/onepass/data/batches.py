@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from itertools import cycle
+from typing import Literal, NamedTuple, TypeAlias
 
-from onepass.data.batch import Batch, DenseBatch, SparseBatch, UndecidedBatch
+from onepass.data.ahead import Stop, ahead
+from onepass.data.batch import Batch, Choice, DenseBatch, SparseBatch, UndecidedBatch
 from onepass.data.sources import Pipe, Source, is_compressed, n_bytes_of
 from onepass.data.streams import OpenSource
 from onepass.data.table_format import RECORDS, RowFile, TableFormat
@@ -17,6 +20,7 @@ from onepass.sparse import SparseRows
 Auto: TypeAlias = Literal["auto"]
 
 _MOST_VALUES = 2**24
+_N_BATCHES = 2
 
 
 class BatchReader:
@@ -46,8 +50,9 @@ class BatchReader:
 
     Notes
     -----
-    Memory: one batch, of sparse rows 64 MiB at most, and a block of 1 MiB or the longest record.
-    Files are opened once and read forward only.
+    Memory: two batches, of sparse rows 64 MiB at most each, and a block of 1 MiB or the longest
+    record. One batch is made, by a thread of the process that iterates, while the caller computes
+    with the other. Files are opened once and read forward only.
     """
 
     def __init__(
@@ -67,7 +72,7 @@ class BatchReader:
         self.n_rows = 0
         self.n_bytes = 0
 
-    def __iter__(self) -> Iterator[Rows | SparseRows]:
+    def __iter__(self) -> Generator[Rows | SparseRows, None, None]:
         """Yield batches of batch_rows rows.
 
         A batch is valid until the next one is asked for: its memory is used again.
@@ -79,39 +84,36 @@ class BatchReader:
         PlatformError
             When a file cannot be read.
         """
-        batch = self._new_batch()
+        with closing(ahead(self._read, _N_BATCHES)) as read:
+            for batch, self.n_rows, self.n_bytes in read:
+                if len(batch):
+                    yield batch
+
+    def _read(self, stop: Stop) -> Generator[_Read, None, None]:
+        """Read all sources, into each of a ring of batches in turn."""
+        choice = Choice()
+        ring = cycle([self._new_batch(choice) for _ in range(_N_BATCHES)])
+        batch, n_rows, n_bytes = next(ring), 0, 0
         for source in self.sources:
-            n_bytes_before = self.n_bytes
-            with OpenSource(source) as open_source:
+            with OpenSource(source, stop) as open_source:
                 for opened in open_source.objects():
                     file = self._format.open(opened, self.n_features)
-                    while self._fill(batch, file, opened.name):
-                        self.n_bytes = n_bytes_before + open_source.n_read
+                    while (n := _fill(batch, file, opened.name)) or batch.full:
+                        n_rows += n
                         if batch.full:
-                            yield batch.take()
-                self.n_bytes = n_bytes_before + open_source.n_read
-        if batch.n_rows:
-            yield batch.take()
+                            yield _Read(batch.take(), n_rows, n_bytes + open_source.n_read)
+                            batch = next(ring)
+                n_bytes += open_source.n_read
+        yield _Read(batch.take(), n_rows, n_bytes)
 
-    def _new_batch(self) -> Batch:
+    def _new_batch(self, choice: Choice) -> Batch:
         room = max(1, _MOST_VALUES // self.n_features)
         n_most = min(self.batch_rows, most_rows(self.sources, self._format))
         if self._keep_sparse == "auto":
-            return UndecidedBatch(n_most, min(n_most, room), self.n_features)
+            return UndecidedBatch(choice, n_most, min(n_most, room), self.n_features)
         if self._keep_sparse:
             return SparseBatch(n_most, self.n_features)
         return DenseBatch(min(n_most, room), self.n_features)
-
-    def _fill(self, batch: Batch, file: RowFile, name: str) -> bool:
-        """Decode rows; an error of the bytes below them has no name of a file yet."""
-        try:
-            n = batch.fill(file)
-        except DecodeError as error:
-            if error.source:
-                raise
-            raise error.within(name) from error
-        self.n_rows += n
-        return n > 0 or batch.full
 
     def peek(self) -> None:
         """Check the width of the first record, in memory that does not depend on it.
@@ -121,11 +123,30 @@ class BatchReader:
         DecodeError
             As reading the record would; `WidthError` when it has another width.
         """
-        for source in self.sources:
-            with OpenSource(source) as open_source:
-                objects = open_source.objects()
-                if any(self._format.open(o, self.n_features).peek() for o in objects):
-                    return
+        with closing(Stop()) as stop:
+            for source in self.sources:
+                with OpenSource(source, stop) as open_source:
+                    objects = open_source.objects()
+                    if any(self._format.open(o, self.n_features).peek() for o in objects):
+                        return
+
+
+class _Read(NamedTuple):
+    """A batch, and what has been read up to its end."""
+
+    batch: Rows | SparseRows
+    n_rows: int
+    n_bytes: int
+
+
+def _fill(batch: Batch, file: RowFile, name: str) -> int:
+    """Decode rows; an error of the bytes below them has no name of a file yet."""
+    try:
+        return batch.fill(file)
+    except DecodeError as error:
+        if error.source:
+            raise
+        raise error.within(name) from error
 
 
 def most_rows(sources: Sequence[Source], table_format: TableFormat = RECORDS) -> int:

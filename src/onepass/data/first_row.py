@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import PurePath
 from typing import NamedTuple
 
+from onepass.data.ahead import Stop
 from onepass.data.byte_stream import ByteStream
 from onepass.data.npy_file import NpyFile
 from onepass.data.sources import Source
@@ -76,9 +78,10 @@ def first_row(sources: Sequence[Source], content_type: str) -> FirstRow | None:
 
 
 def _objects(sources: Sequence[Source]) -> Iterator[Opened]:
-    for source in sources:
-        with OpenSource(source) as open_source:
-            yield from open_source.objects()
+    with closing(Stop()) as stop:
+        for source in sources:
+            with OpenSource(source, stop) as open_source:
+                yield from open_source.objects()
 
 
 def _named(name: str) -> str:

@@ -9,12 +9,14 @@ import contextlib
 import fcntl
 import io
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from onepass.data.ahead import Stop
 from onepass.data.byte_stream import HEAD_BYTES, ByteStream
 from onepass.data.gzip_stream import GzipStream
 from onepass.data.sources import GZIP_MAGIC, ZSTD_MAGIC, Source, Span
@@ -129,6 +131,8 @@ class PipeStream:
     Parameters
     ----------
     path : Path
+    stop : Stop
+        Ends every wait.
     patience_s : float, optional
         How long it is waited for; an hour by default.
 
@@ -143,13 +147,17 @@ class PipeStream:
         When it does not appear, or cannot be read.
     """
 
-    def __init__(self, path: Path, patience_s: float | None = None) -> None:
+    def __init__(self, path: Path, stop: Stop, patience_s: float | None = None) -> None:
         self.n_read = 0
         self._path = path
+        self._stop = stop
         self._head = b""
-        _wait_for(path, PATIENCE_S if patience_s is None else patience_s)
+        self._is_written = False
+        _wait_for(path, stop, PATIENCE_S if patience_s is None else patience_s)
         try:
-            self._file = path.open("rb", buffering=0)  # waits until there is a writer
+            # Opened like that at once; otherwise only when there is a writer, which may not come.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._file = io.FileIO(descriptor)
         except OSError as error:
             raise PlatformError(f"cannot open {path}: {error.strerror}") from error
         with contextlib.suppress(OSError):  # as large as is allowed: fewer calls
@@ -179,8 +187,12 @@ class PipeStream:
         self._file.close()
 
     def _read(self, buffer: memoryview) -> int:
+        if not self._is_written:  # before there is a writer, a read says that it has gone
+            self._stop.wait(self._file.fileno())
+            self._is_written = True
         try:
-            n = self._file.readinto(buffer)
+            while (n := self._file.readinto(buffer)) is None:  # nothing is there yet
+                self._stop.wait(self._file.fileno())
         except OSError as error:
             raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
         self.n_read += n
@@ -211,11 +223,16 @@ class OpenSource:
     Parameters
     ----------
     source : Span or Pipe
+    stop : Stop
+        Ends the wait for a pipe.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, stop: Stop) -> None:
         self._source = source
-        self._stream = FileStream(source) if isinstance(source, Span) else PipeStream(source.path)
+        if isinstance(source, Span):
+            self._stream: FileStream | PipeStream = FileStream(source)
+        else:
+            self._stream = PipeStream(source.path, stop)
 
     def __enter__(self) -> Self:
         return self
@@ -256,7 +273,7 @@ def unfolded(stream: ByteStream) -> ByteStream:
     return stream
 
 
-def _wait_for(path: Path, patience_s: float) -> None:
+def _wait_for(path: Path, stop: Stop, patience_s: float) -> None:
     """Wait until a pipe has been made: the platform makes that of an epoch when it begins."""
     started = reminded = time.monotonic()
     while not path.exists():
@@ -266,4 +283,4 @@ def _wait_for(path: Path, patience_s: float) -> None:
         if now - reminded > _REMIND_S:
             reminded = now
             _log.info("waiting for the pipe %s to appear", path)
-        time.sleep(_POLL_S)
+        stop.wait(timeout_s=_POLL_S)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from typing import NamedTuple
 
 from onepass.cluster.batches import WeightedSamples, check_weighted
@@ -23,25 +24,29 @@ class Score(NamedTuple):
 
 def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
     """Take one shard's part of the pass."""
-    for i, batch in enumerate(reader, start=1):
-        kmeans.partial_fit(batch)
-        msds = kmeans.short_term_msd_, kmeans.long_term_msd_
-        tell(Seen(reader.n_rows, reader.n_bytes, i, *msds))
+    with closing(iter(reader)) as batches:
+        for i, batch in enumerate(batches, start=1):
+            kmeans.partial_fit(batch)
+            msds = kmeans.short_term_msd_, kmeans.long_term_msd_
+            tell(Seen(reader.n_rows, reader.n_bytes, i, *msds))
     return kmeans.flush()
 
 
 def step(model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
     """Take one shard's part of a further epoch."""
-    return sum_shard(model, _weighted(reader, tell))
+    with closing(_weighted(reader, tell)) as batches:
+        return sum_shard(model, batches)
 
 
 def score(model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
     """Score one shard of the test data."""
-    ssd = math.fsum(model.inertia(rows) for rows, _ in _weighted(reader, tell))
+    with closing(_weighted(reader, tell)) as batches:
+        ssd = math.fsum(model.inertia(rows) for rows, _ in batches)
     return Score(ssd, reader.n_rows)
 
 
-def _weighted(reader: BatchReader, tell: Tell) -> Iterator[WeightedSamples]:
-    for i, batch in enumerate(reader, start=1):
-        yield check_weighted(batch, None)
-        tell(Seen(reader.n_rows, reader.n_bytes, i))
+def _weighted(reader: BatchReader, tell: Tell) -> Generator[WeightedSamples, None, None]:
+    with closing(iter(reader)) as batches:
+        for i, batch in enumerate(batches, start=1):
+            yield check_weighted(batch, None)
+            tell(Seen(reader.n_rows, reader.n_bytes, i))
