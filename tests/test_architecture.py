@@ -17,7 +17,7 @@ PACKAGE = Path(onepass.__file__).parent
 # A room may import itself and every room of a deeper layer, never one of its own layer.
 LAYERS = (
     {"cli"},
-    {"training", "serving"},
+    {"training", "serving", "convert"},
     {"distributed"},
     {"artifact", "sagemaker", "data"},
     {"cluster", "formats"},
@@ -31,8 +31,17 @@ FACE = "onepass"
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py", "cluster/kernels/sparse.py"),
-    "isal": ("data/gzip_stream.py",),
-    "pyarrow": ("data/csv_file.py", "data/parquet_file.py", "data/zstd_stream.py"),
+    "boto3": ("data/s3.py",),
+    "botocore": ("data/s3.py",),
+    "isal": ("data/gzip_stream.py", "data/gzip_writer.py"),
+    "pyarrow": (
+        "convert/parquet_tables.py",
+        "data/csv_file.py",
+        "data/parquet_file.py",
+        "data/zstd_stream.py",
+        "formats/csv_writer.py",
+        "formats/libsvm.py",
+    ),
     "ctypes": ("cluster/kernels/compiled.py", "formats/compiled.py"),
     "sklearn": ("cluster/estimator.py",),
     "flask": ("serving/",),
@@ -43,7 +52,15 @@ WALLS = {
     "distributed": ("distributed/",),
     "click": ("cli/",),
     "threadpoolctl": ("cluster/workers.py",),
-    "numpy": ("cluster/", "data/", "finite.py", "formats/", "serving/app.py", "sparse.py"),
+    "numpy": (
+        "cluster/",
+        "convert/",
+        "data/",
+        "finite.py",
+        "formats/",
+        "serving/app.py",
+        "sparse.py",
+    ),
 }
 GENERATED = "formats/record_pb2.py"
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}

@@ -121,3 +121,16 @@ def test_dense_float_records_have_a_layout(framed_record, dtype):
 )  # fmt: skip
 def test_other_records_have_none(framed_record):
     assert layout_of(framed_record) is None
+
+
+def test_the_label_is_copied_too():
+    layout = layout_of(DENSE_WITH_LABEL)
+    labels = np.empty((2, layout.n_labels), np.float32)
+    layout.copy_labels(np.frombuffer(DENSE_WITH_LABEL * 2, np.uint8), labels)
+    assert labels.tolist() == [[3.0], [3.0]]
+
+
+def test_a_label_of_another_name_is_none():
+    message = record()
+    message.label["other"].float32_tensor.values.append(1)
+    assert layout_of(framed(message)).n_labels == 0

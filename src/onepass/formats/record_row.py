@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from onepass.errors import DecodeError, WidthError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Vector
-from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor, Record
+from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor, Record, Value
 
 FEATURES = "values"
 """The key of a record's row, and of its label."""
@@ -82,7 +82,7 @@ def read_sparse_row(payload: bytes, n_features: int) -> SparseRow:
     with np.errstate(over="ignore", invalid="ignore"):
         values = tensor.values.astype(np.float32)
     if len(tensor.keys):
-        columns = _check_keys(tensor)
+        columns = _checked_keys(tensor)
     else:  # a dense record, or one of zeros
         columns = np.flatnonzero(values)
         values = values[columns]
@@ -109,9 +109,73 @@ def check_width(width: int, n_features: int) -> None:
         raise WidthError(f"the record has {width} features, expected {n_features}")
 
 
-def not_finite(column: int) -> str:
+def not_finite(column: int, what: str = "feature") -> str:
     """Word the refusal of a value that is no number."""
-    return f"feature {column} is NaN or infinite as float32; every value must be a finite number"
+    return f"{what} {column} is NaN or infinite as float32; every value must be a finite number"
+
+
+class LabelledRow(NamedTuple):
+    """What a record holds, without being unfolded.
+
+    Attributes
+    ----------
+    keys : ndarray, int64
+        Rising; none twice.
+    values : ndarray, float32
+        Finite, one for each key.
+    n_features : int
+    labels : ndarray of shape (n_labels,), float32
+        Finite; those of the label ``values``, no number where there is none.
+    is_sparse : bool
+        The record has keys, or no value at all.
+    """
+
+    keys: Array
+    values: Vector
+    n_features: int
+    labels: Vector
+    is_sparse: bool
+
+
+def read_labelled(payload: bytes) -> LabelledRow:
+    """Parse one protobuf `Record` with its label, in memory that does not depend on its width.
+
+    Raises
+    ------
+    DecodeError
+        Without a position: the caller knows which record it is.
+
+    Examples
+    --------
+    >>> record = Record()
+    >>> record.features["values"].float32_tensor.values.extend([0, 2.5])
+    >>> record.label["values"].float32_tensor.values.append(7)
+    >>> row = read_labelled(record.SerializeToString())
+    >>> row.keys, row.values, row.labels
+    (array([1]), array([2.5], dtype=float32), array([7.], dtype=float32))
+    """
+    record = _parse(payload)
+    tensor = _tensor_of(record)
+    width = _width(tensor)
+    labels = np.empty(0, np.float32)
+    if FEATURES in record.label:
+        labels = _finite(_numbers(record.label[FEATURES], "label").values, "label")
+    values = _finite(tensor.values, "feature")
+    if len(tensor.keys):
+        keys = _checked_keys(tensor)
+        order = np.argsort(keys)
+        return LabelledRow(keys[order], values[order], width, labels, is_sparse=True)
+    keys = np.flatnonzero(values)
+    return LabelledRow(keys, values[keys], width, labels, is_sparse=not len(values))
+
+
+def _finite(numbers: Array, what: str) -> Vector:
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = numbers.astype(np.float32)
+    bad = first_non_finite(values[None]) if len(values) else None
+    if bad:
+        raise DecodeError(not_finite(bad[1], what))
+    return values
 
 
 class _Tensor(NamedTuple):
@@ -121,15 +185,25 @@ class _Tensor(NamedTuple):
 
 
 def _tensor(payload: bytes) -> _Tensor:
+    return _tensor_of(_parse(payload))
+
+
+def _parse(payload: bytes) -> Record:
     try:
-        record = Record.FromString(payload)
+        return Record.FromString(payload)
     except (ProtobufError, UnicodeDecodeError) as error:
         raise DecodeError("the record is no protobuf message of the expected schema") from error
+
+
+def _tensor_of(record: Record) -> _Tensor:
     if FEATURES not in record.features:
         # A name that is no UTF-8 comes as bytes, which have no order with text.
         found = ", ".join(sorted(map(repr, record.features))[:5]) or "none"
         raise DecodeError(f"the record has no feature named {FEATURES!r}; found: {found}")
-    value = record.features[FEATURES]
+    return _numbers(record.features[FEATURES], "feature")
+
+
+def _numbers(value: Value, what: str) -> _Tensor:
     kind = value.WhichOneof("value")
     tensor: Float32Tensor | Float64Tensor | Int32Tensor
     if kind == "float32_tensor":
@@ -140,7 +214,7 @@ def _tensor(payload: bytes) -> _Tensor:
         tensor = value.int32_tensor
     else:
         raise DecodeError(
-            f"feature {FEATURES!r} holds {kind or 'nothing'}; accepted are float32_tensor, "
+            f"{what} {FEATURES!r} holds {kind or 'nothing'}; accepted are float32_tensor, "
             "float64_tensor and int32_tensor"
         )
     values = np.array(tensor.values)
@@ -169,11 +243,11 @@ def _scatter(tensor: _Tensor, values: Vector) -> Vector:
     """Unfold a sparse record; one without any value is a row of zeros."""
     row = np.zeros(math.prod(tensor.shape), np.float32)
     if len(tensor.keys):
-        row[_check_keys(tensor)] = values
+        row[_checked_keys(tensor)] = values
     return row
 
 
-def _check_keys(tensor: _Tensor) -> npt.NDArray[np.intp]:
+def _checked_keys(tensor: _Tensor) -> npt.NDArray[np.intp]:
     """Return the keys, of which there are some."""
     if int(tensor.keys.max()) >= math.prod(tensor.shape):
         raise DecodeError(f"key {tensor.keys.max()} lies outside shape {list(tensor.shape)}")

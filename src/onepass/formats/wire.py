@@ -72,6 +72,8 @@ class Layout:
         The bytes around the numbers, each repeated `block_rows` times.
     compiled : DenseLayout or None
         What does the same in C, for float32 and where there is a compiler.
+    label : tuple or None
+        Where the numbers of the label ``values`` lie, and their type.
     """
 
     stride: int
@@ -82,6 +84,12 @@ class Layout:
     row: np.dtype[np.void]
     constants: tuple[_Constant, ...]
     compiled: DenseLayout | None
+    label: _Span | None = None
+
+    @property
+    def n_labels(self) -> int:
+        """How many numbers the label has."""
+        return (self.label.end - self.label.start) // self.label.dtype.itemsize if self.label else 0
 
     def count_matching(self, data: Bytes, n: int) -> int:
         """Count how many of the first `n` records have this layout, up to the first that has not.
@@ -117,6 +125,21 @@ class Layout:
             with np.errstate(over="ignore", invalid="ignore"):
                 out[:] = np.frombuffer(values.tobytes(), self.dtype).reshape(out.shape)
 
+    def copy_labels(self, data: Bytes, out: Rows) -> None:
+        """Copy the labels of the records at the head of `data` to `out`, as float32.
+
+        Parameters
+        ----------
+        data : ndarray of uint8, contiguous
+            Starts with ``len(out)`` records of this layout.
+        out : ndarray of shape (n, n_labels), float32
+        """
+        if self.label:
+            piece = _void(self.label.end - self.label.start)
+            found = np.ndarray(len(out), piece, data, self.label.start, self.stride).tobytes()
+            with np.errstate(over="ignore", invalid="ignore"):
+                out[:] = np.frombuffer(found, self.label.dtype).reshape(out.shape)
+
 
 def _first_difference(found: bytes, expected: bytes) -> int:
     ours, theirs = np.frombuffer(found, np.uint8), np.frombuffer(expected, np.uint8, len(found))
@@ -142,19 +165,23 @@ def learn_layout(framed: bytes, payload_start: int, payload_end: int) -> Layout 
         return None
     values: list[_Span] = []
     free: list[_Span] = []
+    label: _Span | None = None
     try:
         for field in _fields(framed, payload_start, payload_end):
             if field.number in (1, 2) and field.wire_type == _LENGTH_DELIMITED:
                 name, span = _map_entry(framed, field)
                 (values if field.number == 1 and name == b"values" else free).append(span)
+                if field.number == 2 and name == b"values":
+                    label = span  # the last of its name counts, as protobuf has it
     except (ValueError, IndexError):
         return None
     if len(values) != 1:
         return None
-    return _layout(framed, values[0], sorted([*values, *free], key=lambda span: span.start))
+    numbers = sorted([*values, *free], key=lambda span: span.start)
+    return _layout(framed, values[0], numbers, label)
 
 
-def _layout(framed: bytes, values: _Span, free: list[_Span]) -> Layout:
+def _layout(framed: bytes, values: _Span, free: list[_Span], label: _Span | None) -> Layout:
     block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // len(framed)))
     ends = [0, *(span.end for span in free)]
     starts = [*(span.start for span in free), len(framed)]
@@ -176,6 +203,7 @@ def _layout(framed: bytes, values: _Span, free: list[_Span]) -> Layout:
             for begin, end in _pieces(*gap)
         ),
         compiled=compiled,
+        label=label,
     )
 
 
