@@ -63,3 +63,37 @@ def _with_the_models_signs(components, model):
         if counts.tolist() == model["counts"]:
             return turned
     raise AssertionError("no signs give the printed sizes")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """Name the address of an S3 of our own, or skip with the reason."""
+    pytest.importorskip("boto3", reason="boto3 (the extra s3) is not installed")
+    server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    moto = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint, monkeypatch):
+    """An empty bucket that the environment leads to: its boto3 resource."""
+    import boto3
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    resource = boto3.resource("s3")
+    made = resource.Bucket("data")
+    made.create()
+    yield made
+    for upload in made.multipart_uploads.all():
+        upload.abort()
+    made.objects.delete()
+    made.delete()
+    resource.meta.client.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 HEAD_BYTES = 4
 """Enough to tell whether a stream is compressed."""
@@ -19,3 +19,15 @@ class ByteStream(Protocol):
 
     def close(self) -> None:
         """Give back what the stream holds."""
+
+
+@runtime_checkable
+class SeekableStream(ByteStream, Protocol):
+    """Bytes that can be read from any place, too."""
+
+    @property
+    def n_there(self) -> int:
+        """Bytes that have not been read."""
+
+    def seekable(self) -> Any:
+        """Return the same bytes as a file with ``read``, ``seek`` and ``tell``."""

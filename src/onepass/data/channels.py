@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onepass.errors import UserError
 
-_HIDDEN = (".", "_")
+HIDDEN = (".", "_")
 """Names that start so are no data: manifests, success markers, files of tools."""
 
 
@@ -60,10 +60,10 @@ def find_files(directory: Path) -> list[Path]:
         directories[:] = [
             name
             for name in directories
-            if not name.startswith(_HIDDEN)
+            if not name.startswith(HIDDEN)
             and os.path.realpath(Path(parent, name)) not in entered  # a link back to where it is
         ]
-        files += [Path(parent, name) for name in names if not name.startswith(_HIDDEN)]
+        files += [Path(parent, name) for name in names if not name.startswith(HIDDEN)]
     return sorted(
         (path for path in files if path.is_file()),
         key=lambda path: path.relative_to(directory).parts,

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from onepass.data.blocks import BlockFile
+from onepass.data.byte_stream import SeekableStream
 from onepass.data.columns import n_labels
-from onepass.data.streams import FileStream, Opened
+from onepass.data.streams import Opened
 from onepass.errors import DecodeError, WidthError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Rows
@@ -65,7 +66,7 @@ class ParquetFile(BlockFile):
         """Whether there are rows; their width has been checked."""
         return self._n_there > 0
 
-    def _open(self, stream: FileStream, label_size: int | None) -> Iterator[pa.RecordBatch]:
+    def _open(self, stream: SeekableStream, label_size: int | None) -> Iterator[pa.RecordBatch]:
         if not stream.n_there:
             self._n_there = 0
             return iter(())
@@ -113,14 +114,14 @@ def n_columns(opened: Opened) -> int:
     return len(_open_table(stream, opened.name).schema_arrow) if stream.n_there else 0
 
 
-def _plain(opened: Opened) -> FileStream:
-    if not isinstance(opened.stream, FileStream):
+def _plain(opened: Opened) -> SeekableStream:
+    if not isinstance(opened.stream, SeekableStream):
         reason = "Parquet is read from plain files only: no pipes, nothing compressed"
         raise DecodeError(reason, source=opened.name)
     return opened.stream
 
 
-def _open_table(stream: FileStream, name: str) -> pa.parquet.ParquetFile:
+def _open_table(stream: SeekableStream, name: str) -> pa.parquet.ParquetFile:
     try:
         file = pa.parquet.ParquetFile(
             pa.PythonFile(stream.seekable(), "r"),
