@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from onepass import __version__
+from onepass.convert.file_formats import FileFormat
 from onepass.sagemaker.paths import DEFAULT_BASE
 
 _BASE = click.option(
@@ -84,6 +86,71 @@ def check(
     if any(value is not None for value in told):
         raise click.UsageError("what a job's data are is said in its input/config, not by options")
     raise SystemExit(run_check(path or base or DEFAULT_BASE))
+
+
+_FORMATS = click.Choice([str(one) for one in FileFormat])
+
+
+@main.command()
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@click.argument("output", metavar="OUT")
+@click.option("--from", "from_", type=_FORMATS, help="What IN is; by default, as each name tells.")
+@click.option("--to", type=_FORMATS, help="What OUT becomes; by default, as its name tells.")
+@click.option(
+    "--label-size",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How many leading columns of csv, parquet and npy are labels.",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of labels, those of recordio and libsvm included.",
+)
+@click.option(
+    "--feature-dim",
+    type=click.IntRange(1),
+    help="Features of a row. Needed for libsvm; of others, what must be found.",
+)
+@click.option(
+    "--first-index",
+    type=click.IntRange(0, 1),
+    default=1,
+    show_default=True,
+    help="What libsvm calls the first feature.",
+)
+@click.option(
+    "--sparse/--dense",
+    default=None,
+    help="Records without their zeros, or with them; by default, as the first row of IN is.",
+)
+@click.option(
+    "--rows-per-file",
+    type=click.IntRange(1),
+    help="Rows of each file in the folder OUT; by default, all are in one.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT, or all in the folder OUT.")
+def convert(inputs: tuple[str, ...], output: str, **options: Any) -> None:
+    """Convert rows between RecordIO-protobuf, CSV, Parquet, NumPy and libsvm.
+
+    IN are files, directories, or objects and folders in S3 (s3://bucket/name), plain or, but for
+    Parquet, compressed by gzip or zstd. Formats are told by names (.pbr .csv .parquet .npy .libsvm)
+    or, of IN, by how a file begins. OUT is one file where its name ends so (.gz behind it
+    compresses it), else a folder of part-00000.pbr, part-00001.pbr, ...; RecordIO if --to does
+    not say otherwise.
+
+    Values are float32. Rows keep their order; memory does not grow with their number. Files appear
+    complete, all at the end, or not at all.
+
+    Exit codes: 0 converted; 2 something you can mend; 3 the machine (disk, memory, network); 130
+    stopped by Ctrl-C; 143 stopped by SIGTERM.
+    """
+    from onepass.cli.convert import run_conversion
+
+    raise SystemExit(run_conversion(inputs, output, options))
 
 
 @main.command()

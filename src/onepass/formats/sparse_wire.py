@@ -196,7 +196,9 @@ class _Walk:
 
 def _frames(data: Bytes, most_records: int) -> tuple[Places, Places]:
     """Return where the records that are whole begin and end, headers and padding aside."""
-    starts, ends, view = [], [], data.data
+    starts: list[int] = []
+    ends: list[int] = []
+    view = data.data
     place, n_bytes = 0, len(data)
     while place + HEADER_BYTES <= n_bytes and len(starts) < most_records:
         magic, length = _HEADER.unpack_from(view, place)
@@ -236,7 +238,9 @@ def _n_sound(rows: CsrRows, labels: Rows) -> int:
 def _gather(data: Bytes, ranges: _Ranges) -> Bytes:
     """Return the bytes of some ranges behind one another."""
     before = np.cumsum(ranges.lengths) - ranges.lengths
-    return data[np.repeat(ranges.starts - before, ranges.lengths) + np.arange(ranges.lengths.sum())]
+    places = np.repeat(ranges.starts - before, ranges.lengths)
+    gathered: Bytes = data[places + np.arange(len(places))]
+    return gathered
 
 
 def _floats(data: Bytes, ranges: _Ranges) -> npt.NDArray[np.float32]:

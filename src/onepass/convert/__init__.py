@@ -1,0 +1,1 @@
+"""Tables of rows from one format of file to another."""
