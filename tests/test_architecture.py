@@ -31,8 +31,8 @@ FACE = "onepass"
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py", "cluster/kernels/sparse.py"),
-    "boto3": ("data/s3.py",),
-    "botocore": ("data/s3.py",),
+    "boto3": ("data/s3_client.py",),
+    "botocore": ("data/s3_client.py",),
     "isal": ("data/gzip_stream.py", "data/gzip_writer.py"),
     "pyarrow": (
         "convert/parquet_tables.py",

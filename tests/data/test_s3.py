@@ -9,7 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from onepass.data.s3 import PART_BYTES, S3Uri, Store
+from onepass.data.s3 import Store
+from onepass.data.s3_client import S3Uri
+from onepass.data.s3_upload import PART_BYTES
 from onepass.errors import PlatformError, UserError
 
 

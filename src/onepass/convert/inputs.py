@@ -10,7 +10,9 @@ from typing import NamedTuple, Protocol
 from onepass.convert.file_formats import HEAD_BYTES, FileFormat, format_of_head, format_of_name
 from onepass.data.byte_stream import ByteStream
 from onepass.data.channels import data_files
-from onepass.data.s3 import SCHEME, S3Object, S3Uri, Store
+from onepass.data.s3 import Store
+from onepass.data.s3_client import SCHEME, S3Uri
+from onepass.data.s3_stream import S3Object
 from onepass.data.sources import Span
 from onepass.data.streams import FileStream, unfolded
 from onepass.errors import DecodeError, UserError

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from onepass.data.channels import data_files
-from onepass.data.s3 import S3Uri, Store, Upload
+from onepass.data.s3 import Store
+from onepass.data.s3_client import S3Uri
+from onepass.data.s3_upload import Upload
 from onepass.errors import PlatformError, UserError
 
 _OURS = re.compile(r"part-\d{5,}\.[a-z]+")

@@ -11,7 +11,8 @@ from onepass.convert.file_formats import GZIP_ENDING, FileFormat, format_of_name
 from onepass.convert.inputs import Input, find_inputs
 from onepass.convert.places import LocalPlace, Place, S3Place
 from onepass.convert.survey import Reading
-from onepass.data.s3 import SCHEME, S3Uri, Store
+from onepass.data.s3 import Store
+from onepass.data.s3_client import SCHEME, S3Uri
 from onepass.errors import UserError
 
 _PACKED = (FileFormat.CSV, FileFormat.LIBSVM, FileFormat.RECORDIO)
