@@ -68,7 +68,7 @@ def test_options_say_what_names_do_not(folder):
     (folder / "train.npy").rename(folder / "train")
     words = ["--from", "npy", "--to", "libsvm", "--first-index", 0, "--labels", "drop"]
     assert convert(folder, "train", "out.txt", *words).returncode == 0
-    text = (folder / "out.txt" / "part-00000.libsvm").read_text()
+    text = (folder / "out.txt").read_text()
     assert text.startswith("0 0:0.12573022 1:-0.13210486 2:0.64042264\n0 0:")
 
 

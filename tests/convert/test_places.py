@@ -52,8 +52,8 @@ def test_a_folder_is_read_in_the_order_of_its_names(run, tmp_path):
     assert np.load(tmp_path / "out.npy")[:, 0].tolist() == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["out/", "out", "a/b/out"])
-def test_a_name_that_is_no_file_s_is_a_folder_of_recordio(run, source, name):
+@pytest.mark.parametrize("name", ["out/", "out", "a/b/out", "a.b/out", "out.csv/"])
+def test_a_name_without_ending_is_a_folder_of_recordio(run, source, name):
     run([source], f"{source.parent}/{name}")
     assert names(source.parent / name) == ["part-00000.pbr"]
 

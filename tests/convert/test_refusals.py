@@ -91,13 +91,13 @@ def test_rows_of_another_width(run, tmp_path, width):
     with pytest.raises(UserError) as caught:
         run([put(tmp_path, "1,2\n"), other], tmp_path / "out.npy")
     assert str(caught.value).startswith(f"{other}, row 1: a line of {width} columns; expected are")
-    assert str(caught.value).endswith("; the first file read has 2 features")
+    assert str(caught.value).endswith(f"; {tmp_path / 'in.csv'} has 2 features")
 
 
 @pytest.mark.parametrize(
     ("labels", "hint"),
     [
-        ({}, "; or it is a label (--label-size, --labels drop)"),
+        ({}, "; or columns up to it are labels (--label-size, --labels drop)"),
         ({"label_size": 1}, "; labels that are kept are numbers (--labels drop leaves them out)"),
     ],
 )
@@ -149,8 +149,7 @@ def test_records_of_another_width(run, tmp_path, sparse):
     data = write_rows(some, sparse=sparse)
     path = put(tmp_path, data + write_rows(other, sparse=sparse), "in.pbr")
     assert told(run, path) == (
-        f"in.pbr, record 100 at byte {len(data)}: the record has 4 features, expected 3; the first "
-        "file read has 3 features"
+        f"in.pbr, record 100 at byte {len(data)}: the record has 4 features, expected 3"
     )
 
 
@@ -199,10 +198,20 @@ def test_formats_that_are_not_packed(run, tmp_path, name):
     assert told(run, put(tmp_path, "1,2\n"), name).endswith(expected)
 
 
-def test_a_packed_file_of_no_format(run, tmp_path):
-    assert told(run, put(tmp_path, "1,2\n"), "out.gz") == (
-        "out.gz: of what format? accepted are names such as rows.csv.gz"
+@pytest.mark.parametrize("name", ["out.gz", "out.tar.gz", "out.xlsx"])
+def test_a_name_that_tells_no_format(run, tmp_path, name):
+    assert told(run, put(tmp_path, "1,2\n"), name) == (
+        f"{name}: the name tells no format; known endings are .pbr, .csv, .parquet, .npy, .libsvm, "
+        "and .gz behind them. --to tells another name's format, and a / at its end makes it a "
+        "folder"
     )
+
+
+@pytest.mark.parametrize(("separator", "name"), [("\t", "tabs"), (";", "semicolons")])
+def test_values_that_stand_between_others_than_commas(run, tmp_path, separator, name):
+    path = put(tmp_path, separator.join("123") + "\n")
+    expected = f"in.csv, row 1: {name} and no comma; values must stand between commas"
+    assert told(run, path) == expected
 
 
 def test_sparse_rows_are_of_recordio(run, tmp_path):

@@ -138,15 +138,15 @@ def convert(inputs: tuple[str, ...], output: str, **options: Any) -> None:
 
     IN are files, directories, or objects and folders in S3 (s3://bucket/name), plain or, but for
     Parquet, compressed by gzip or zstd. Formats are told by names (.pbr .csv .parquet .npy .libsvm)
-    or, of IN, by how a file begins. OUT is one file where its name ends so (.gz behind it
-    compresses it), else a folder of part-00000.pbr, part-00001.pbr, ...; RecordIO if --to does
-    not say otherwise.
+    or, of IN, by how a file begins. OUT is one file where its name has an ending (.gz behind it
+    compresses it), else, or with a / at its end, a folder of part-00000.pbr, part-00001.pbr, ...;
+    RecordIO if --to does not say otherwise.
 
     Values are float32. Rows keep their order; memory does not grow with their number. Files appear
     complete, all at the end, or not at all.
 
-    Exit codes: 0 converted; 2 something you can mend; 3 the machine (disk, memory, network); 130
-    stopped by Ctrl-C; 143 stopped by SIGTERM.
+    Exit codes: 0 converted; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory,
+    network); 130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
     from onepass.cli.convert import run_conversion
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from onepass.convert.blocks import Block
@@ -19,7 +19,7 @@ from onepass.convert.places import Place, StagedFile
 from onepass.convert.readers import read_blocks
 from onepass.convert.survey import Reading, Table, survey
 from onepass.convert.writers import GzipFile, Writer, Writing, check_writing, open_writer
-from onepass.errors import OnepassError, UserError
+from onepass.errors import OnepassError, UserError, WidthError
 
 _log = logging.getLogger(__name__)
 
@@ -135,11 +135,26 @@ def _copy(
         def tell_bytes(n_bytes: int, before: int = n_bytes_before) -> None:
             tell(before + n_bytes, files.n_rows)
 
-        with contextlib.closing(read_blocks(one, table, reading, tell_bytes)) as blocks:
+        with (
+            _compared(one, inputs[0], table),
+            contextlib.closing(read_blocks(one, table, reading, tell_bytes)) as blocks,
+        ):
             for block in blocks:
                 files.write(block)
         n_bytes_before += one.n_bytes
         tell(n_bytes_before, files.n_rows)
+
+
+@contextlib.contextmanager
+def _compared(one: Input, first: Input, table: Table) -> Iterator[None]:
+    """Say which file it is that another one does not fit."""
+    try:
+        yield
+    except WidthError as error:
+        if one.name == first.name:
+            raise
+        reason = f"{error.reason}; {first.name} has {table.n_features} features"
+        raise WidthError(reason, where=error.where, source=error.source) from error
 
 
 def _abandon(place: Place) -> None:

@@ -18,9 +18,9 @@ from onepass.data.npy_file import NpyFile
 from onepass.data.parquet_file import ParquetFile
 from onepass.data.streams import Opened, unfolded
 from onepass.data.table_format import RowFile
-from onepass.errors import DecodeError, WidthError
+from onepass.errors import DecodeError
 
-_COLUMN = re.compile(r"row \d+, column (\d+)")
+_PLACE = re.compile(r"row (\d+), column (\d+)")
 
 
 def read_blocks(
@@ -56,10 +56,6 @@ def read_blocks(
             tell(stream.n_read)
             yield block
         tell(stream.n_read)
-    except WidthError as error:
-        hint = f"; the first file read has {table.n_features} features"
-        source = error.source or one.name
-        raise WidthError(error.reason + hint, where=error.where, source=source) from error
     except DecodeError as error:
         source = error.source or one.name
         hint = _hint(error, file_format, reading)
@@ -98,12 +94,13 @@ def _tabled(
 
 
 def _hint(error: DecodeError, file_format: FileFormat, reading: Reading) -> str:
-    """Say what may be meant where a leading column of a CSV file holds no number."""
-    found = _COLUMN.fullmatch(error.where)
-    if file_format != FileFormat.CSV or not found or "no number" not in error.reason:
+    """Say what may be meant where a column of a CSV file holds text."""
+    place = _PLACE.fullmatch(error.where)
+    if file_format != FileFormat.CSV or not place or "' is no number" not in error.reason:
         return ""
-    if int(found[1]) <= reading.label_size:
+    row, column = int(place[1]), int(place[2])
+    if column <= reading.label_size:
         return "; labels that are kept are numbers (--labels drop leaves them out)"
-    if int(found[1]) == reading.label_size + 1:
-        return "; or it is a label (--label-size, --labels drop)"
+    if row == 1:
+        return "; or columns up to it are labels (--label-size, --labels drop)"
     return ""

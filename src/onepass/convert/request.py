@@ -64,9 +64,8 @@ def plan(request: Request) -> Plan:
     """
     store = _once(Store)
     is_folder = _is_folder(request)
-    file_format = request.to or format_of_name(request.output) or FileFormat.RECORDIO
-    if is_folder and request.to is None:
-        file_format = FileFormat.RECORDIO
+    told = None if is_folder else format_of_name(request.output)
+    file_format = request.to or told or FileFormat.RECORDIO
     is_gzip = not is_folder and request.output.lower().endswith(GZIP_ENDING)
     if is_gzip and file_format not in _PACKED:
         packed = ", ".join(_PACKED)
@@ -86,15 +85,19 @@ def plan(request: Request) -> Plan:
 
 
 def _is_folder(request: Request) -> bool:
-    """Whether the output takes several files: a folder, or a name that does not end as files do."""
+    """Whether the output takes several files: a folder, or a name without any ending."""
     name = request.output
     is_there = not name.startswith(SCHEME) and Path(name).is_dir()
-    is_folder = is_there or name.endswith("/") or format_of_name(name) is None
+    is_folder = is_there or name.endswith("/") or "." not in name.rpartition("/")[2]
     if request.rows_per_file is not None and not is_folder:
         raise UserError(f"--rows-per-file makes several files; {name} is to be one: write {name}/")
-    if not is_folder or not name.lower().endswith(GZIP_ENDING):
-        return is_folder
-    raise UserError(f"{name}: of what format? accepted are names such as rows.csv.gz")
+    if not is_folder and request.to is None and format_of_name(name) is None:
+        known = ", ".join(one.ending for one in FileFormat)
+        raise UserError(
+            f"{name}: the name tells no format; known endings are {known}, and {GZIP_ENDING} "
+            "behind them. --to tells another name's format, and a / at its end makes it a folder"
+        )
+    return is_folder
 
 
 def _place(name: str, store: Callable[[], Store], *, is_folder: bool) -> Place:

@@ -152,6 +152,11 @@ def _first_line(stream: ByteStream) -> bytes:
     line = data.partition(b"\n")[0]
     if not line.strip():
         raise DecodeError("there is no row in it")
+    for separator, name in ((b"\t", "tabs"), (b";", "semicolons")):
+        if separator in line and b"," not in line:
+            raise DecodeError(
+                f"{name} and no comma; values must stand between commas", where="row 1"
+            )
     return line
 
 
