@@ -50,6 +50,18 @@ class SparseRows:
         return cls(_ends(counts), columns.astype(np.int32), values, rows.shape[1])
 
     @classmethod
+    def of_counts(
+        cls,
+        counts: npt.NDArray[Any],
+        *,
+        columns: npt.NDArray[np.int32],
+        values: npt.NDArray[np.float32],
+        n_features: int,
+    ) -> SparseRows:
+        """Make rows that have so many values each."""
+        return cls(_ends(counts), columns, values, n_features)
+
+    @classmethod
     def concatenate(cls, parts: Sequence[SparseRows]) -> SparseRows:
         """Put rows of one width behind one another; at least one part."""
         if len(parts) == 1:

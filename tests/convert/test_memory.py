@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from onepass.formats.csr import CsrRows
 from onepass.formats.libsvm import write_lines
+from onepass.sparse import SparseRows
 
 N_FEATURES = 100_000
 MIB = 2**20
@@ -43,9 +43,10 @@ def wide(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wide")
     for name, n_rows in [("many", 2_000), ("few", 50)]:
         counts = np.full(n_rows, 200)
-        keys = np.concatenate([np.sort(rng.choice(N_FEATURES, n, replace=False)) for n in counts])
+        keys = [np.sort(rng.choice(N_FEATURES, n, replace=False)) for n in counts]
+        keys = np.concatenate(keys).astype(np.int32)
         values = rng.normal(size=len(keys)).astype(np.float32)
-        rows = CsrRows.from_counts(counts, keys=keys, values=values, n_features=N_FEATURES)
+        rows = SparseRows.of_counts(counts, columns=keys, values=values, n_features=N_FEATURES)
         labels = rng.integers(0, 9, (n_rows, 1)).astype(np.float32)
         (folder / f"{name}.libsvm").write_bytes(write_lines(rows, labels, first_index=1))
     return folder

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.errors import DecodeError, WidthError
-from onepass.formats.csr import CsrRows
 from onepass.formats.libsvm import read_lines, write_lines
+from onepass.sparse import SparseRows
 
 PAIR = "where index:value, a whole number and a number, must stand"
 INSIDE = "5 features have the indices 1 to 5"
@@ -15,7 +15,7 @@ INSIDE = "5 features have the indices 1 to 5"
 
 def read(text, n_features=5, first_index=1, n_before=0):
     found = read_lines(text, n_features=n_features, first_index=first_index, n_before=n_before)
-    return found.labels[:, 0].tolist(), found.rows.to_dense().tolist()
+    return found.labels[:, 0].tolist(), found.rows.dense().tolist()
 
 
 def test_labels_and_values():
@@ -97,7 +97,7 @@ def test_an_index_outside_is_told_with_those_inside(text, told):
 
 
 def test_rows_are_written_with_the_shortest_numbers():
-    rows = CsrRows.from_dense(np.float32([[0.1, 0, 3], [0, 0, 0], [0, 1e-30, 0]]))
+    rows = SparseRows.of_dense(np.float32([[0.1, 0, 3], [0, 0, 0], [0, 1e-30, 0]]))
     labels = np.float32([[1], [-1], [0.5]])
     assert write_lines(rows, labels, first_index=1) == b"1 1:0.1 3:3\n-1\n0.5 2:1e-30\n"
     assert write_lines(rows, labels, first_index=0) == b"1 0:0.1 2:3\n-1\n0.5 1:1e-30\n"
@@ -117,9 +117,9 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 @settings(deadline=None)
 def test_any_rows_come_back(lines, first_index):
     pairs = [sorted(row.items()) for _, row in lines]
-    rows = CsrRows.from_counts(
+    rows = SparseRows.of_counts(
         np.array([len(row) for row in pairs]),
-        keys=np.array([key for row in pairs for key, _ in row], np.int64),
+        columns=np.array([key for row in pairs for key, _ in row], np.int32),
         values=np.array([value for row in pairs for _, value in row], np.float32),
         n_features=100_000,
     )
@@ -128,7 +128,7 @@ def test_any_rows_come_back(lines, first_index):
     found = read_lines(text, n_features=100_000, first_index=first_index)
     assert found.labels.tobytes() == labels.tobytes()
     assert found.rows.values.tobytes() == rows.values.tobytes()
-    assert found.rows.keys.tolist() == rows.keys.tolist()
+    assert found.rows.columns.tolist() == rows.columns.tolist()
     assert found.rows.starts.tolist() == rows.starts.tolist()
 
 

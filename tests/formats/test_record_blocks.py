@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from onepass.errors import DecodeError
-from onepass.formats.csr import CsrRows
 from onepass.formats.record_blocks import dense_records, sparse_records
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_row import read_labelled
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import frame
-from onepass.formats.sparse_wire import read_sparse_run
+from onepass.formats.sparse_room import SparseRoom
+from onepass.sparse import SparseRows
 
 RNG = np.random.default_rng(0)
 
@@ -42,7 +42,7 @@ def test_dense_records_are_those_written_one_by_one(shape):
 def test_sparse_records_are_those_written_one_by_one(shape):
     rows = random_rows(*shape)
     labels = RNG.normal(size=(len(rows), 1)).astype(np.float32)
-    found = CsrRows.from_dense(rows)
+    found = SparseRows.of_dense(rows)
     plain = sparse_records(found, no_labels(len(rows))).tobytes()
     assert plain == write_rows(rows, sparse=True)
     labelled = sparse_records(found, labels).tobytes()
@@ -51,7 +51,7 @@ def test_sparse_records_are_those_written_one_by_one(shape):
 
 def test_several_labels_stand_in_one_tensor():
     rows, labels = np.float32([[1, 0]]), np.float32([[7, 8, 9]])
-    for data in (dense_records(rows, labels), sparse_records(CsrRows.from_dense(rows), labels)):
+    for data in (dense_records(rows, labels), sparse_records(SparseRows.of_dense(rows), labels)):
         record = Record.FromString(data.reshape(-1)[8 : 8 + data.reshape(-1)[4]].tobytes())
         assert list(record.label["values"].float32_tensor.values) == [7, 8, 9]
 
@@ -62,20 +62,24 @@ def test_sparse_records_are_read_back(shape, n_labels):
     rows = random_rows(*shape)
     n, n_features = rows.shape
     labels = RNG.normal(size=(n, n_labels)).astype(np.float32)
-    data = sparse_records(CsrRows.from_dense(rows), labels)
-    run = read_sparse_run(data, n_features=n_features, n_labels=n_labels, most_records=n)
-    np.testing.assert_array_equal(run.rows.to_dense(), rows, strict=True)
-    np.testing.assert_array_equal(run.labels, labels, strict=True)
-    assert run.n_bytes == len(data)
+    data = sparse_records(SparseRows.of_dense(rows), labels)
+    found, of_rows, n_bytes = read_run(data, n_features, n_labels, n)
+    np.testing.assert_array_equal(found.dense(), rows, strict=True)
+    np.testing.assert_array_equal(of_rows, labels, strict=True)
+    assert n_bytes == len(data)
+
+
+def read_run(data, n_features, n_labels, most_records):
+    """Read records from the head of some bytes in C: rows, labels and bytes."""
+    room = SparseRoom(most_records, 100_000, n_features, n_labels)
+    n_bytes, n = room.take_plain(np.frombuffer(data, np.uint8))
+    return room.take(), room.labels[:n], n_bytes
 
 
 def run_of(payloads, n_features=4, n_labels=0):
     """Read good records, one of each payload, and a good one again."""
     good = write_rows([[0, 2, 0, 5]], sparse=True)
-    data = good + b"".join(map(frame, payloads)) + good
-    return read_sparse_run(
-        np.frombuffer(data, np.uint8), n_features=n_features, n_labels=n_labels, most_records=99
-    )
+    return read_run(good + b"".join(map(frame, payloads)) + good, n_features, n_labels, 99)
 
 
 def sparse(values=(2.0, 5.0), keys=(1, 3), shape=(4,), kind="float32_tensor"):
@@ -122,9 +126,9 @@ def with_label():
     ],
 )
 def test_a_run_ends_before_a_record_of_another_form(record):
-    run = run_of([record.SerializeToString()])
-    assert run.rows.to_dense().tolist() == [[0, 2, 0, 5]]
-    assert run.n_bytes == len(write_rows([[0, 2, 0, 5]], sparse=True))
+    rows, _, n_bytes = run_of([record.SerializeToString()])
+    assert rows.dense().tolist() == [[0, 2, 0, 5]]
+    assert n_bytes == len(write_rows([[0, 2, 0, 5]], sparse=True))
 
 
 @given(st.data())
@@ -135,15 +139,14 @@ def test_a_record_with_changed_bytes_is_never_read_wrongly(data):
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(payload) - 1))
         payload[place] = data.draw(st.integers(0, 255))
-    framed = np.frombuffer(frame(bytes(payload)), np.uint8)
-    run = read_sparse_run(framed, n_features=4, n_labels=1, most_records=1)
-    if run is None:
+    rows, labels, _ = read_run(frame(bytes(payload)), 4, 1, 1)
+    if not len(rows):
         return
     row = read_labelled(bytes(payload))
     assert row.n_features == 4
-    assert run.rows.keys.tolist() == row.keys.tolist()
-    assert run.rows.values.tobytes() == row.values.tobytes()
-    assert run.labels[0].tobytes() == row.labels.tobytes()
+    assert rows.columns.tolist() == row.columns.tolist()
+    assert rows.values.tobytes() == row.values.tobytes()
+    assert labels[0].tobytes() == row.labels.tobytes()
 
 
 @given(
@@ -159,34 +162,33 @@ def test_a_record_with_changed_bytes_is_never_read_wrongly(data):
 def test_any_rows_come_back(rows, n_labels):
     n = len(rows)
     labels = np.arange(n * n_labels, dtype=np.float32).reshape(n, n_labels)
-    data = sparse_records(CsrRows.from_dense(rows), labels)
-    run = read_sparse_run(data, n_features=rows.shape[1], n_labels=n_labels, most_records=n)
-    np.testing.assert_array_equal(run.rows.to_dense(), rows)
-    np.testing.assert_array_equal(run.labels, labels)
+    data = sparse_records(SparseRows.of_dense(rows), labels)
+    found, of_rows, _ = read_run(data, rows.shape[1], n_labels, n)
+    np.testing.assert_array_equal(found.dense(), rows)
+    np.testing.assert_array_equal(of_rows, labels)
 
 
 def test_a_record_that_is_cut_is_left():
     data = np.frombuffer(write_rows(np.eye(3, dtype=np.float32), sparse=True), np.uint8)
     for n_bytes in range(len(data)):
-        run = read_sparse_run(data[:n_bytes], n_features=3, n_labels=0, most_records=9)
-        n_whole = 0 if run is None else run.rows.n_samples
-        assert n_whole == sum(n_bytes >= end for end in _ends(data))
+        rows, _, _ = read_run(data[:n_bytes], 3, 0, 9)
+        assert len(rows) == sum(n_bytes >= end for end in _ends(data))
 
 
 def _ends(data):
-    """Where records end, their padding not counted."""
+    """Where records end, their padding counted."""
     place = 0
     while place < len(data):
         length = int.from_bytes(data[place + 4 : place + 8].tobytes(), "little")
-        yield place + 8 + length
         place += 8 + length + -length % 4
+        yield place
 
 
 def test_labelled_rows_are_read_with_sorted_keys():
     record = sparse(values=(5.0, 2.0), keys=(3, 1))
     record.label["values"].int32_tensor.values.extend([4, -4])
     row = read_labelled(record.SerializeToString())
-    assert (row.keys.tolist(), row.values.tolist()) == ([1, 3], [2, 5])
+    assert (row.columns.tolist(), row.values.tolist()) == ([1, 3], [2, 5])
     assert (row.n_features, row.labels.tolist(), row.is_sparse) == (4, [4, -4], True)
 
 

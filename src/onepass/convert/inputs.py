@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from onepass.convert.file_formats import HEAD_BYTES, FileFormat, format_of_head, format_of_name
 from onepass.data.byte_stream import ByteStream
-from onepass.data.channels import data_files
+from onepass.data.channels import find_files
 from onepass.data.s3 import Store
 from onepass.data.s3_client import SCHEME, S3Uri
 from onepass.data.s3_stream import S3Object
@@ -111,7 +111,7 @@ def _files(name: str) -> Iterator[Input]:
         raise UserError(f"{name}: there is no such file or directory")
     if not path.is_dir() and not path.is_file():
         raise UserError(f"{name} is neither a file nor a directory; pipes and devices are not read")
-    for file in data_files(path) if path.is_dir() else [path]:
+    for file in find_files(path) if path.is_dir() else [path]:
         yield _file_input(file)
 
 

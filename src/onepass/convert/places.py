@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from onepass.data.channels import data_files
+from onepass.data.channels import find_files
 from onepass.data.s3 import Store
 from onepass.data.s3_client import S3Uri
 from onepass.data.s3_upload import Upload
@@ -127,7 +127,7 @@ class LocalPlace:
             if self._path.exists() and not overwrite:
                 raise UserError(f"{self._path} is there already; --overwrite replaces it")
             return
-        there = data_files(self._path) if self._path.is_dir() else []
+        there = find_files(self._path) if self._path.is_dir() else []
         names = [str(path.relative_to(self._path)) for path in there]
         _check_names(names, str(self._path), overwrite=overwrite)
         self._replaced = there

@@ -12,16 +12,16 @@ from onepass.data.streams import Opened
 from onepass.errors import DecodeError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Bytes
-from onepass.formats.csr import CsrRows
 from onepass.formats.record_row import LabelledRow, check_width, not_finite, read_labelled
 from onepass.formats.recordio import HEADER_BYTES, RawRecord, next_record
-from onepass.formats.sparse_wire import read_sparse_run
+from onepass.formats.sparse_room import SparseRoom
 from onepass.formats.wire import Layout, learn_layout
+from onepass.sparse import SparseRows
 
 _READ_BYTES = 2**20
 _RECORD_BYTES = 2**20
-_LEAST_AHEAD = 16
 _PARSED_AT_ONCE = 64
+_TAKEN_AT_ONCE = 4096
 
 
 class RecordBlocks:
@@ -38,8 +38,8 @@ class RecordBlocks:
     Notes
     -----
     Runs of dense float records of one length are copied as they lie, and runs of sparse ones are
-    taken apart together; all others are parsed by protobuf, one by one, and given out sparse.
-    Memory: 1 MiB or two of the longest record, and its rows.
+    decoded in C; all others are parsed by protobuf, one by one, and given out sparse.
+    Memory: 10 MiB, or two of the longest record and its rows.
     """
 
     def __init__(self, opened: Opened, table: Table, *, keep_labels: bool) -> None:
@@ -49,7 +49,9 @@ class RecordBlocks:
         self._limit_bytes = _RECORD_BYTES + 32 * table.n_features
         self._n_records = self._n_bytes = 0
         self._layout: Layout | None = None
-        self._look_ahead = _LEAST_AHEAD
+        n_labels = table.n_labels if keep_labels else None
+        self._room = SparseRoom(_TAKEN_AT_ONCE, BLOCK_VALUES, table.n_features, n_labels)
+        self._is_sparse = False
 
     def __iter__(self) -> Iterator[Block]:
         """Yield the rows.
@@ -111,22 +113,16 @@ class RecordBlocks:
         return Block(rows, labels), n * layout.stride
 
     def _sparse_run(self, data: Bytes) -> tuple[Block, int] | None:
-        if not self._keep_labels:
+        if not self._is_sparse:
             return None
-        run = read_sparse_run(
-            data,
-            n_features=self._table.n_features,
-            n_labels=self._table.n_labels,
-            most_records=self._look_ahead,
+        n_bytes, n = self._room.take_plain(data)
+        if not n:
+            return None
+        labels = (
+            np.empty((n, 0), np.float32) if self._room.labels is None else self._room.labels[:n]
         )
-        # Look far ahead only in a stream that was regular so far: looking has its price.
-        if run is None:
-            self._look_ahead = _LEAST_AHEAD
-            return None
-        n = run.rows.n_samples
-        self._look_ahead = 2 * self._look_ahead if n == self._look_ahead else _LEAST_AHEAD
-        self._count(n, run.n_bytes)
-        return Block(run.rows, run.labels), run.n_bytes
+        self._count(n, n_bytes)
+        return Block(self._room.take(), labels), n_bytes
 
     def _check(self, numbers: np.ndarray, what: str, layout: Layout) -> None:
         bad = first_non_finite(numbers) if numbers.shape[1] else None
@@ -147,6 +143,7 @@ class RecordBlocks:
             framed = bytes(view[place : raw.end])
             self._count(1, raw.end - place)
             place = raw.end
+            self._is_sparse = row.is_sparse
             if not row.is_sparse and self._learn(framed, raw, row):
                 break
         return (_block(rows, self._table.n_features), place) if rows else None
@@ -178,9 +175,9 @@ class RecordBlocks:
 
 
 def _block(rows: list[LabelledRow], n_features: int) -> Block:
-    found = CsrRows.from_counts(
-        np.array([len(row.keys) for row in rows]),
-        keys=np.concatenate([row.keys for row in rows]).astype(np.int64),
+    found = SparseRows.of_counts(
+        np.array([len(row.columns) for row in rows]),
+        columns=np.concatenate([row.columns for row in rows]),
         values=np.concatenate([row.values for row in rows]),
         n_features=n_features,
     )

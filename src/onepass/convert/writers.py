@@ -14,10 +14,10 @@ from onepass.convert.parquet_tables import ParquetWriter
 from onepass.convert.places import StagedFile
 from onepass.data.gzip_writer import GzipPacker
 from onepass.errors import AlgorithmError, UserError
-from onepass.formats.csr import CsrRows
 from onepass.formats.csv_writer import write_rows
 from onepass.formats.libsvm import write_lines
 from onepass.formats.record_blocks import dense_records, sparse_records
+from onepass.sparse import SparseRows
 
 _VALUES_AT_ONCE = 2**17
 """Are encoded while they are in the processor's cache."""
@@ -191,12 +191,12 @@ class GzipFile:
         self._file.finish()
 
 
-def _pieces(block: Block) -> list[tuple[CsrRows, np.ndarray]]:
+def _pieces(block: Block) -> list[tuple[SparseRows, np.ndarray]]:
     """Cut sparse rows into pieces of about so many values."""
     rows = block.sparse()
     wanted = np.arange(0, int(rows.starts[-1]) + 1, _VALUES_AT_ONCE)
-    cuts = np.unique(np.append(np.searchsorted(rows.starts, wanted), [0, rows.n_samples]))
+    cuts = np.unique(np.append(np.searchsorted(rows.starts, wanted), [0, len(rows)]))
     return [
-        (rows.part(start, stop), block.labels[start:stop])
+        (rows[start:stop], block.labels[start:stop])
         for start, stop in itertools.pairwise(cuts.tolist())
     ]

@@ -9,9 +9,10 @@ Source: https://www.csie.ntu.edu.tw/~cjlin/libsvm/ (README, "svm-train Usage").
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -19,7 +20,7 @@ import pyarrow.csv
 from onepass.errors import DecodeError, WidthError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Bytes, Rows, Vector
-from onepass.formats.csr import CsrRows
+from onepass.sparse import SparseRows
 
 _COMMENT = re.compile(rb"#[^\n]*")
 _AROUND_LINES = re.compile(rb" *\n[ \n]*")
@@ -31,6 +32,9 @@ _ROW = re.compile(
 )
 _QUOTED = re.compile(r"invalid value '(.*)'", re.DOTALL)
 _SHOWN = 40
+_MOST_FEATURES = 2**31
+
+Keys: TypeAlias = npt.NDArray[np.int64]
 
 
 class Lines(NamedTuple):
@@ -39,11 +43,11 @@ class Lines(NamedTuple):
     Attributes
     ----------
     labels : ndarray of shape (n_samples, 1), float32
-    rows : CsrRows
+    rows : SparseRows
     """
 
     labels: Rows
-    rows: CsrRows
+    rows: SparseRows
 
 
 def read_lines(text: bytes, *, n_features: int, first_index: int, n_before: int = 0) -> Lines:
@@ -67,34 +71,34 @@ def read_lines(text: bytes, *, n_features: int, first_index: int, n_before: int 
     Examples
     --------
     >>> text = b"1 1:0.5 3:2\n-1 2:7 # a comment\n"
-    >>> read_lines(text, n_features=3, first_index=1).rows.to_dense()
+    >>> read_lines(text, n_features=3, first_index=1).rows.dense()
     array([[0.5, 0. , 2. ],
            [0. , 7. , 0. ]], dtype=float32)
     """
     lines = _tidied(text)
     if not lines:
         empty = np.empty((0, 1), np.float32)
-        return Lines(empty, CsrRows.from_dense(np.empty((0, n_features), np.float32)))
+        return Lines(empty, SparseRows.of_dense(np.empty((0, n_features), np.float32)))
     return _Parser(np.frombuffer(lines, np.uint8), n_before).parse(n_features, first_index)
 
 
-def write_lines(rows: CsrRows, labels: Rows, *, first_index: int) -> bytes:
+def write_lines(rows: SparseRows, labels: Rows, *, first_index: int) -> bytes:
     r"""Write rows, each with its label; the shortest numbers that are read back the same.
 
     Parameters
     ----------
-    rows : CsrRows
+    rows : SparseRows
     labels : ndarray of shape (n_samples, 1), float32
     first_index : int
 
     Examples
     --------
-    >>> rows = CsrRows.from_dense(np.float32([[0.5, 0, 2], [0, 0, 0]]))
+    >>> rows = SparseRows.of_dense(np.float32([[0.5, 0, 2], [0, 0, 0]]))
     >>> write_lines(rows, np.float32([[1], [-1]]), first_index=1)
     b'1 1:0.5 3:2\n-1\n'
     """
     pairs = pc.binary_join_element_wise(
-        pa.array(rows.keys + first_index).cast(pa.string()),
+        pa.array(rows.columns.astype(np.int64) + first_index).cast(pa.string()),
         pa.array(rows.values).cast(pa.string()),
         ":",
     )
@@ -145,12 +149,14 @@ class _Parser:
         label = self._table(labels, {"label": pa.float32()})["label"].to_numpy()
         table = self._table(pairs, {"index": pa.int64(), "value": pa.float32()})
         keys, values = (table[name].to_numpy() for name in ("index", "value"))
-        rows = CsrRows.from_counts(
-            self._counts, keys=keys - first_index, values=values, n_features=n_features
-        )
+        keys = keys - first_index
         self._check_finite(label, values)
-        self._check_keys(rows, first_index)
-        return Lines(label.reshape(-1, 1), self._sorted(rows, first_index))
+        self._check_keys(keys, n_features, first_index)
+        keys, values = self._sorted(keys, values, first_index)
+        rows = SparseRows.of_counts(
+            self._counts, columns=keys.astype(np.int32), values=values, n_features=n_features
+        )
+        return Lines(label.reshape(-1, 1), rows)
 
     def _cut(self) -> tuple[bytes, bytes]:
         """Return the labels and the pairs, one a line each."""
@@ -213,35 +219,33 @@ class _Parser:
         if bad := first_non_finite(label[:, None]):
             raise self._error(bad[0], "a label that is NaN or infinite as float32")
 
-    def _check_keys(self, rows: CsrRows, first_index: int) -> None:
-        wrong = np.flatnonzero((rows.keys < 0) | (rows.keys >= rows.n_features))
+    def _check_keys(self, keys: Keys, n_features: int, first_index: int) -> None:
+        wrong = np.flatnonzero((keys < 0) | (keys >= min(n_features, _MOST_FEATURES)))
         if not len(wrong):
             return
-        key = int(rows.keys[wrong[0]])
-        row = int(np.searchsorted(rows.starts, wrong[0], side="right")) - 1
-        last = rows.n_features - 1 + first_index
+        key = int(keys[wrong[0]])
+        row = int(np.searchsorted(np.cumsum(self._counts), wrong[0], side="right"))
+        last = n_features - 1 + first_index
         hint = "; --first-index 0 where indices count from 0" if key == -1 else ""
         raise WidthError(
-            f"index {key + first_index}; {rows.n_features} features have the indices "
+            f"index {key + first_index}; {n_features} features have the indices "
             f"{first_index} to {last}{hint}",
             where=self._where(row),
         )
 
-    def _sorted(self, rows: CsrRows, first_index: int) -> CsrRows:
+    def _sorted(self, keys: Keys, values: Vector, first_index: int) -> tuple[Keys, Vector]:
         """Bring the keys of each row into order, where they are not, and refuse one named twice."""
-        within = np.ones(len(rows.keys), bool)  # not the first of its row
-        within[rows.starts[:-1][self._counts > 0]] = False
-        gaps = np.diff(rows.keys, prepend=-1)
-        if np.all(gaps[within] > 0):
-            return rows
-        places = np.repeat(np.arange(rows.n_samples), self._counts)
-        order = np.lexsort((rows.keys, places))
-        rows = rows._replace(keys=rows.keys[order], values=rows.values[order])
-        twice = np.flatnonzero((np.diff(rows.keys, prepend=-1) == 0) & within)
+        places = np.repeat(np.arange(len(self._counts)), self._counts)
+        within = np.diff(places, prepend=-1) == 0  # not the first of its row
+        if np.all(np.diff(keys, prepend=-1)[within] > 0):
+            return keys, values
+        order = np.lexsort((keys, places))
+        keys, values = keys[order], values[order]
+        twice = np.flatnonzero((np.diff(keys, prepend=-1) == 0) & within)
         if len(twice):
-            key = int(rows.keys[twice[0]]) + first_index
+            key = int(keys[twice[0]]) + first_index
             raise self._error(int(places[twice[0]]), f"index {key} stands there twice")
-        return rows
+        return keys, values
 
     def _error(self, row: int, reason: str) -> DecodeError:
         return DecodeError(reason, where=self._where(row))

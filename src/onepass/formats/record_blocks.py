@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from onepass.errors import TooLargeError
 from onepass.formats.arrays import Array, Bytes, Rows
-from onepass.formats.csr import CsrRows
 from onepass.formats.recordio import HEADER_BYTES, MAGIC, MAX_FRAME_BYTES
+from onepass.sparse import SparseRows
 
 _NAME = b"\x0a\x06values"
 _FEATURES, _LABEL, _VALUE, _FLOAT32 = b"\x0a", b"\x12", b"\x12", b"\x12"
@@ -68,12 +68,12 @@ def dense_records(rows: Rows, labels: Rows) -> Bytes:
     return frames
 
 
-def sparse_records(rows: CsrRows, labels: Rows) -> Bytes:
+def sparse_records(rows: SparseRows, labels: Rows) -> Bytes:
     """Encode sparse rows.
 
     Parameters
     ----------
-    rows : CsrRows
+    rows : SparseRows
         At least one row.
     labels : ndarray of shape (n_samples, n_labels), float32
         No column where there are no labels.
@@ -85,12 +85,12 @@ def sparse_records(rows: CsrRows, labels: Rows) -> Bytes:
 
     Examples
     --------
-    >>> rows = CsrRows.from_dense(np.float32([[0, 2, 0, 5]]))
+    >>> rows = SparseRows.of_dense(np.float32([[0, 2, 0, 5]]))
     >>> sparse_records(rows, np.empty((1, 0), np.float32)).tobytes().hex(" ", 4)
     '0a23d7ce 1f000000 0a1d0a06 76616c75 65731213 12110a08 00000040 0000a040 12020103 1a010400'
     """
-    n = rows.n_samples
-    keys, n_each = _varints(rows.keys)
+    n = len(rows)
+    keys, n_each = _varints(rows.columns.astype(np.int64))
     sizes_before = np.concatenate(([0], np.cumsum(n_each)))
     key_bytes = _Part(keys, np.diff(sizes_before[rows.starts]))
     values = _Part(_bytes_of(rows.values[:, None]).reshape(-1), 4 * rows.counts)

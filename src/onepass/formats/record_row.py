@@ -65,7 +65,9 @@ class SparseRow(NamedTuple):
     Attributes
     ----------
     columns : ndarray of shape (n_values,), int32
+        Rising; none twice.
     values : ndarray of shape (n_values,), float32
+        Finite.
     """
 
     columns: npt.NDArray[np.int32]
@@ -79,17 +81,7 @@ def read_sparse_row(payload: bytes, n_features: int) -> SparseRow:
     """
     tensor = _tensor(payload)
     check_width(_width(tensor), n_features)
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = tensor.values.astype(np.float32)
-    if len(tensor.keys):
-        columns = _checked_keys(tensor)
-    else:  # a dense record, or one of zeros
-        columns = np.flatnonzero(values)
-        values = values[columns]
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        raise DecodeError(not_finite(int(columns[bad[0]])))
-    return SparseRow(columns.astype(np.int32), values)
+    return _given(tensor)
 
 
 def row_width(payload: bytes) -> int:
@@ -119,10 +111,10 @@ class LabelledRow(NamedTuple):
 
     Attributes
     ----------
-    keys : ndarray, int64
+    columns : ndarray of shape (n_values,), int32
         Rising; none twice.
-    values : ndarray, float32
-        Finite, one for each key.
+    values : ndarray of shape (n_values,), float32
+        Finite.
     n_features : int
     labels : ndarray of shape (n_labels,), float32
         Finite; those of the label ``values``, no number where there is none.
@@ -130,7 +122,7 @@ class LabelledRow(NamedTuple):
         The record has keys, or no value at all.
     """
 
-    keys: Array
+    columns: npt.NDArray[np.int32]
     values: Vector
     n_features: int
     labels: Vector
@@ -151,31 +143,41 @@ def read_labelled(payload: bytes) -> LabelledRow:
     >>> record.features["values"].float32_tensor.values.extend([0, 2.5])
     >>> record.label["values"].float32_tensor.values.append(7)
     >>> row = read_labelled(record.SerializeToString())
-    >>> row.keys, row.values, row.labels
-    (array([1]), array([2.5], dtype=float32), array([7.], dtype=float32))
+    >>> row.columns, row.values, row.labels
+    (array([1], dtype=int32), array([2.5], dtype=float32), array([7.], dtype=float32))
     """
     record = _parse(payload)
     tensor = _tensor_of(record)
     width = _width(tensor)
     labels = np.empty(0, np.float32)
     if FEATURES in record.label:
-        labels = _finite(_numbers(record.label[FEATURES], "label").values, "label")
-    values = _finite(tensor.values, "feature")
+        labels = _rounded(_numbers(record.label[FEATURES], "label").values)
+        bad = np.flatnonzero(~np.isfinite(labels))
+        if len(bad):
+            raise DecodeError(not_finite(int(bad[0]), "label"))
+    is_sparse = len(tensor.keys) > 0 or not len(tensor.values)
+    return LabelledRow(*_given(tensor), width, labels, is_sparse)
+
+
+def _given(tensor: _Tensor) -> SparseRow:
+    """Return the values that are given, or not zero, in the order of their columns."""
+    values = _rounded(tensor.values)
     if len(tensor.keys):
-        keys = _checked_keys(tensor)
-        order = np.argsort(keys)
-        return LabelledRow(keys[order], values[order], width, labels, is_sparse=True)
-    keys = np.flatnonzero(values)
-    return LabelledRow(keys, values[keys], width, labels, is_sparse=not len(values))
+        columns = _checked_keys(tensor)
+        order = np.argsort(columns)
+        columns, values = columns[order], values[order]
+    else:  # a dense record, or one of zeros
+        columns = np.flatnonzero(values)
+        values = values[columns]
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        raise DecodeError(not_finite(int(columns[bad[0]])))
+    return SparseRow(columns.astype(np.int32), values)
 
 
-def _finite(numbers: Array, what: str) -> Vector:
+def _rounded(numbers: Array) -> Vector:
     with np.errstate(over="ignore", invalid="ignore"):
-        values = numbers.astype(np.float32)
-    bad = first_non_finite(values[None]) if len(values) else None
-    if bad:
-        raise DecodeError(not_finite(bad[1], what))
-    return values
+        return numbers.astype(np.float32)
 
 
 class _Tensor(NamedTuple):
