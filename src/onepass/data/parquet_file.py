@@ -82,11 +82,19 @@ class ParquetFile(BlockFile):
         for field in list(schema)[first:]:
             if not _is_number(field.type):
                 raise self._error(f"column {field.name!r} is of type {field.type}, not of numbers")
-        self._n_there = file.metadata.num_rows
+        self._n_there = self._count(file.metadata)
         n = max(1, _VALUES_AT_ONCE // self._n_features)
         names = schema.names[first:]
         batches: Iterator[pa.RecordBatch] = file.iter_batches(n, columns=names, use_threads=False)
         return batches
+
+    def _count(self, metadata: pa.parquet.FileMetaData) -> int:
+        """Return how many rows there are; where the groups disagree, pyarrow would drop some."""
+        n_rows = int(metadata.num_rows)
+        n_in_groups = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        if n_in_groups != n_rows:
+            raise self._error(f"it says that it has {n_rows} rows, its groups {n_in_groups}")
+        return n_rows
 
     def _convert(self, batch: pa.RecordBatch) -> Rows:
         rows = np.empty((batch.num_rows, self._n_features), np.float32)
