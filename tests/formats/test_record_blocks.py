@@ -131,6 +131,12 @@ def test_a_run_ends_before_a_record_of_another_form(record):
     assert n_bytes == len(write_rows([[0, 2, 0, 5]], sparse=True))
 
 
+def test_a_key_of_six_bytes_is_not_taken_for_a_smaller_one():
+    record = sparse(keys=(1, 2**35), shape=(2**30,))
+    data = np.frombuffer(frame(record.SerializeToString()), np.uint8)
+    assert read_sparse_run(data, n_features=2**30, n_labels=0, most_records=1) is None
+
+
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_record_with_changed_bytes_is_never_read_wrongly(data):

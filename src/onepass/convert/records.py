@@ -61,10 +61,9 @@ class RecordBlocks:
         DecodeError
             With the file, the record and its byte.
         """
-        left, n_padding = np.empty(0, np.uint8), 0
+        left = np.empty(0, np.uint8)
         while len(data := self._more(left)) > len(left):
-            place = start = n_padding  # which the block before has lacked
-            self._count(0, n_padding)
+            place = 0
             try:
                 while (done := self._next(data[place:])) is not None:
                     block, n_bytes = done
@@ -72,7 +71,7 @@ class RecordBlocks:
                     yield block
             except DecodeError as error:
                 raise self._placed(error) from error
-            left, n_padding = data[place:], -(place - start) % 4
+            left = data[place:]
         if len(left):
             cut = f"the data ends inside this record; {len(left)} bytes of it are there"
             raise self._placed(DecodeError(cut))
@@ -82,6 +81,10 @@ class RecordBlocks:
         return type(error)(error.reason, where=where, source=self._name)
 
     def _more(self, left: Bytes) -> Bytes:
+        """Read a block with what is left before it; all but the last one are full.
+
+        Blocks begin at multiples of four bytes, as records do, so that no padding is cut in two.
+        """
         room = np.empty(len(left) + max(_READ_BYTES, len(left)), np.uint8)
         room[: len(left)] = left
         n = len(left)
