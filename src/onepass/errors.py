@@ -37,18 +37,24 @@ class DecodeError(UserError):
         The position in words, such as ``"record 3 at byte 208"`` or ``"row 2, column 5"``.
     source : str
         The file or channel the bytes came from, empty when unknown.
+    skippable : bool
+        Only one record or row is wrong, and where the next one begins is known.
     """
 
-    def __init__(self, reason: str, *, where: str = "", source: str = "") -> None:
+    def __init__(
+        self, reason: str, *, where: str = "", source: str = "", skippable: bool = False
+    ) -> None:
         self.reason = reason
         self.where = where
         self.source = source
+        self.skippable = skippable
         place = ", ".join(part for part in (source, where) if part)
         super().__init__(f"{place}: {reason}" if place else reason)
 
     def within(self, source: str) -> DecodeError:
         """Return the same error with the name of the file or channel it happened in."""
-        return type(self)(self.reason, where=self.where, source=source)
+        skippable = self.skippable
+        return type(self)(self.reason, where=self.where, source=source, skippable=skippable)
 
 
 class WidthError(DecodeError):

@@ -115,17 +115,21 @@ def test_labels_are_the_first_columns_and_dropped(tmp_path, content_type, text):
 @pytest.mark.parametrize(
     ("content_type", "text", "message"),
     [
-        ("text/csv", "1,2\n", "row 1: a line of 2 columns; expected are 3 features, or one label"),
-        ("text/csv", "1,2,3,4,5\n", "row 1: a line of 5 columns; .* told by label_size"),
+        (
+            "text/csv",
+            "1,2\n",
+            "row 1 at byte 0: a line of 2 columns; expected are 3 features, or one label",
+        ),
+        ("text/csv", "1,2,3,4,5\n", "row 1 at byte 0: a line of 5 columns; .* told by label_size"),
         (
             "text/csv;label_size=0",
             "1,2,3,4\n",
-            "row 1: a line of 4 columns; .* label_size=0 labels",
+            "row 1 at byte 0: a line of 4 columns; .* label_size=0 labels",
         ),
         (
             "text/csv;label_size=1",
             "1,2,3\n",
-            "row 1: a line of 3 columns; .* label_size=1 labels",
+            "row 1 at byte 0: a line of 3 columns; .* label_size=1 labels",
         ),
     ],
 )
@@ -180,36 +184,64 @@ def test_the_first_line_that_was_looked_at_is_read_again(tmp_path, monkeypatch):
 def test_a_byte_order_mark_is_dropped_where_the_file_begins_only(tmp_path, monkeypatch, block):
     monkeypatch.setattr(csv_file, "READ_BYTES", block)
     path = put(tmp_path, "\ufeff1,2,3\n4,5,6\n\ufeff7,8,9\n")
-    assert refusal(path).startswith(f"{path}, row 3, column 1: '\\ufeff7' is no number")
+    assert refusal(path).startswith(f"{path}, row 3 at byte 15, column 1: '\\ufeff7' is no number")
     path = put(tmp_path, "\ufeffa,1,2,3\nb,4,5,6\n\ufeffc,7,8,9\n")
     assert read([path]).tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     path = put(tmp_path, "\ufeff\ufeff1,2,3\n")
-    assert refusal(path).startswith(f"{path}, row 1, column 1: '\\ufeff1' is no number")
+    assert refusal(path).startswith(f"{path}, row 1 at byte 3, column 1: '\\ufeff1' is no number")
 
 
 def test_a_header_in_the_middle_is_refused(tmp_path):
     path = put(tmp_path, "a,b,c\n1,2,3\na,b,c\n4,5,6\n")
-    assert refusal(path) == f"{path}, row 2, column 1: 'a' is no number; fill it in or drop the row"
+    assert (
+        refusal(path)
+        == f"{path}, row 2 at byte 12, column 1: 'a' is no number; fill it in or drop the row"
+    )
 
 
 def test_a_shard_does_not_take_text_for_a_header(tmp_path):
     path = put(tmp_path, "1,2,3\na,b,c\n4,5,6\n")
-    assert "no number in a line of text: b'a,b,c'" in refusal(Span(path, 6, 18))
+    assert refusal(Span(path, 6, 18)) == (
+        f"{path}, the line at byte 6, column 1: 'a' is no number; fill it in or drop the row"
+    )
+
+
+def test_the_beginning_of_a_file_tells_all_its_parts_what_the_columns_are(tmp_path):
+    path = put(tmp_path, "\ufeff\na,b,c\n1,2,3\n7,4,5,6\n")
+    message = f"{path}, the line at byte 16: 4 columns, where the lines before have 3"
+    assert refusal(Span(path, 16, 24), WidthError) == message
+    path = put(tmp_path, "1,2\n" * 5)
+    message = f"{path}, the first 20 bytes: no line has 3 columns, or 4 with a label"
+    assert refusal(Span(path, 8, 20), WidthError) == message
+
+
+def test_a_header_longer_than_a_block_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_file, "READ_BYTES", 10)
+    path = put(tmp_path, "a rather long name,b,c\n1,2,3\n")
+    assert read([path]).tolist() == [[1, 2, 3]]
+
+
+def test_a_quote_that_does_not_end_on_its_line_is_refused(tmp_path):
+    path = put(tmp_path, '1,2,3\n"4,5,6\n7,8,9\n')
+    assert refusal(path) == (
+        f"{path}, row 2 at byte 6: a quote that does not end on its line; write each row on one "
+        "line"
+    )
 
 
 @pytest.mark.parametrize("block", [10, 50, 2**20])
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("4,x,6", "row 102, column 2: 'x' is no number"),
-        ("4,,6", "row 102, column 2: '' is no number"),
-        ("4,5,0x10", "row 102, column 3: '0x10' is no number"),
-        ("nan,5,6", "row 102, column 1: a value that is NaN or infinite as float32"),
-        ("4,5,-inf", "row 102, column 3: a value that is NaN or infinite as float32"),
-        ("4,1e39,6", "row 102, column 2: a value that is NaN or infinite as float32"),
-        ("4,5", "row 102: 2 columns, where the lines before have 3"),
-        ("4,5,6,7", "row 102: 4 columns, where the lines before have 3"),
-        ("4,\u00e4\ud83d,6", "row 102, column 2: "),
+        ("4,x,6", "row 102 at byte 606, column 2: 'x' is no number"),
+        ("4,,6", "row 102 at byte 606, column 2: '' is no number"),
+        ("4,5,0x10", "row 102 at byte 606, column 3: '0x10' is no number"),
+        ("nan,5,6", "row 102 at byte 606, column 1: a value that is NaN or infinite as float32"),
+        ("4,5,-inf", "row 102 at byte 606, column 3: a value that is NaN or infinite as float32"),
+        ("4,1e39,6", "row 102 at byte 606, column 2: a value that is NaN or infinite as float32"),
+        ("4,5", "row 102 at byte 606: 2 columns, where the lines before have 3"),
+        ("4,5,6,7", "row 102 at byte 606: 4 columns, where the lines before have 3"),
+        ("4,\u00e4\ud83d,6", "row 102 at byte 606, column 2: "),
     ],
 )
 def test_what_is_wrong_is_named_by_file_row_and_column(tmp_path, monkeypatch, block, line, message):

@@ -220,9 +220,9 @@ def test_matrices_are_read_row_by_row(tmp_path, monkeypatch, version, kind):
         (as_npy(ROWS) + b"x", "data follow the last row"),
         (
             as_npy(np.where(np.arange(3000).reshape(-1, 3) == 1502, np.nan, 0)),
-            "row 501, column 3: ",
+            "row 501 at byte 12128, column 3: ",
         ),
-        (as_npy(np.full((2, 3), 1e39)), "row 1, column 1: a value that is NaN or infinite as"),
+        (as_npy(np.full((2, 3), 1e39)), "row 1 at byte 128, column 1: a value that is NaN or"),
     ],
 )
 def test_what_is_wrong_in_a_matrix_is_named(tmp_path, content, message):

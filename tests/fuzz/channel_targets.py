@@ -15,6 +15,7 @@ from onepass.data.streams import FileStream, Opened, unfolded
 from onepass.data.wrapped import unwrap
 from onepass.data.zstd_stream import ZstdStream
 from onepass.formats import records
+from onepass.formats.sparse_room import SparseRoom
 
 _UNFOLDED_BYTES = 2**20
 
@@ -35,11 +36,23 @@ def record_stream(how: int, content: bytes) -> None:
         raise BrokenPromiseError(f"refused with {whole.refusal!r} and with {pieces.refusal!r}")
     if not whole.refusal and peeked.value != bool(len(whole.value)):
         raise BrokenPromiseError(f"{len(whole.value)} rows where {peeked} was seen before")
+    kept = outcome(_sparse_rows, content, width, how)
+    same(whole, kept, "unfolded, and kept sparse")
+    if whole.refusal != kept.refusal:
+        raise BrokenPromiseError(f"refused with {whole.refusal!r} and with {kept.refusal!r}")
     if content:
         with smaller(records, MAX_MATRIX_VALUES=2**16):
             body = outcome(records.read_rows, content, width)
         if "unfold to more than" not in body.refusal:
             same(whole, body, "as a channel, and as a body")
+
+
+def _sparse_rows(content: bytes, width: int, how: int) -> np.ndarray:
+    file = record_file.RecordFile(_opened(content, how), width)
+    room, rows = SparseRoom(how % 7 + 1, how % 11 + 1, width), [np.empty((0, width), np.float32)]
+    while file.decode_sparse(room).n_rows or room.full:
+        rows.append(room.take().dense())
+    return np.concatenate(rows)
 
 
 def csv_channel(how: int, content: bytes) -> None:

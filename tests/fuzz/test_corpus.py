@@ -15,8 +15,8 @@ from targets import CORPUS, TARGETS, Target, ready, run_one
 
 from onepass.data.csv_file import CsvFile
 from onepass.data.gzip_stream import GzipStream
-from onepass.formats import records
-from onepass.formats.wire import Layout
+from onepass.formats import record_row
+from onepass.formats.records import RecordDecoder
 
 MOST_BYTES = 2**20
 SHORT_S = 1
@@ -53,9 +53,9 @@ def test_every_decoder_has_a_corpus_and_all_of_it_is_small():
 @pytest.mark.parametrize(
     ("name", "owner", "attribute", "instead"),
     [
-        ("records", records, "first_non_finite", lambda _rows: None),
-        ("record_stream", Layout, "count_matching", lambda _layout, _data, n: n),
-        ("csv_channel", CsvFile, "_some_lines", lambda file: file._lines()),
+        ("records", record_row, "first_non_finite", lambda _rows: None),
+        ("record_stream", RecordDecoder, "peek", lambda _decoder, _data: False),
+        ("csv_channel", CsvFile, "_no_rows", lambda _file: None),
         ("gzip", GzipStream, "_gather_header", lambda _stream: None),
     ],
 )

@@ -52,6 +52,7 @@ def refusal(**given):
         ("num_workers", "auto"),
         ("reservoir_mib", 256),
         ("force_dense", "auto"),
+        ("max_bad_records", 0),
         ("num_gpus", "auto"),
         ("log_level", "info"),
         ("tuning_objective_metric", ""),
@@ -66,9 +67,9 @@ def test_the_default_is_the_originals(attribute, value):
     assert getattr(parse(), attribute) == value
 
 
-def test_every_declared_name_but_three_is_one_of_the_originals():
+def test_every_declared_name_but_four_is_one_of_the_originals():
     names = {declared.name for _, declared in declarations()}
-    ours = {"seed", "num_workers", "reservoir_mib"}
+    ours = {"seed", "num_workers", "reservoir_mib", "max_bad_records"}
     assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 
@@ -206,6 +207,8 @@ COUNT = ("0", "-1", "1.5", "1e3", "1_000", "07", "", "abc", "٣", "9999999999999
         ],
         ("num_workers", "0", "auto or a whole number from 1 to 1024"),
         ("reservoir_mib", "0", "a whole number from 1 to 1048576"),
+        ("max_bad_records", "-1", "a whole number from 0 to 2147483647"),
+        ("max_bad_records", "0.01", "a whole number from 0 to 2147483647"),
         *[
             ("local_lloyd_tol", value, "a number from 0 to 1")
             for value in ("-0.1", "1.01", "nan", "inf", "1e400", "", "0,1", "1_0", "٣", "0x1")

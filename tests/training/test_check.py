@@ -154,7 +154,10 @@ def test_labels_are_told_by_an_option(check_data):
     assert "taken as a header, not as data: name,x,y" in complaint
     code, _, complaint = check_data(files)
     assert code == 2
-    assert "a.csv, row 1, column 1: 'b' is no number; fill it in or drop the row" in complaint
+    assert (
+        "a.csv, row 1 at byte 9, column 1: 'b' is no number; fill it in or drop the row"
+        in complaint
+    )
 
 
 def test_options_go_before_what_the_data_say(check_data):
@@ -163,7 +166,7 @@ def test_options_go_before_what_the_data_say(check_data):
     assert code == 2
     assert said[:2] == ["content type text/csv;label_size=0", "feature_dim=2"]
     assert "feature_dim=2 does not fit the data: " in complaint
-    assert "some data/a, row 1: a line of 3 columns; expected are 2 features" in complaint
+    assert "some data/a, row 1 at byte 0: a line of 3 columns; expected are 2 features" in complaint
 
 
 def test_one_file_may_be_checked(check_data, blobs):
@@ -183,11 +186,15 @@ def test_one_file_may_be_checked(check_data, blobs):
             [],
             "some data/a, record 8 at byte 288: the data ends inside this record",
         ),
-        ({"a": b"1,2\n3,4\n", "b": b"5,x\n"}, [], "some data/b, row 1, column 2: 'x' is no number"),
+        (
+            {"a": b"1,2\n3,4\n", "b": b"5,x\n"},
+            [],
+            "some data/b, row 1 at byte 0, column 2: 'x' is no number",
+        ),
         (
             {"a": b"1,2\n3,4,5\n"},
             [],
-            "some data/a, row 2: 3 columns, where the lines before have 2",
+            "some data/a, row 2 at byte 4: 3 columns, where the lines before have 2",
         ),
         ({"a": b"x,y\n"}, [], "some data has no rows"),
         ({"a": b"\n\n"}, [], "some data has no rows"),
@@ -247,6 +254,6 @@ def test_the_real_command_checks_data(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"1,2\n3,oh\n")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    where = f"{tmp_path}/b.csv, row 2, column 2"
+    where = f"{tmp_path}/b.csv, row 2 at byte 4, column 2"
     assert done.stderr == f"ClientError: {where}: 'oh' is no number; fill it in or drop the row\n"
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.csv", "b.csv"]

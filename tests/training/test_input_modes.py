@@ -172,7 +172,9 @@ def test_several_workers_share_a_file_of_values(opt_ml, run, blobs):
     run(CSV, num_workers="3")
     text = as_text(blobs).replace(b"\n", b"\nnan,1,2\n", 400).replace(b"nan", b"0", 399)
     opt_ml.put(text, name="data.csv")
-    with pytest.raises(UserError, match=r"data.csv, row 800, column 1: a value that is NaN"):
+    with pytest.raises(
+        UserError, match=r"data.csv, row 800 at byte \d+, column 1: a value that is NaN"
+    ):
         run(CSV, num_workers="3")
 
 

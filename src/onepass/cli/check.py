@@ -55,9 +55,10 @@ def _describe(checked: Checked) -> str:
     what = f"{channel.name}: {channel.content_type}, {channel.mode} mode"
     if channel.mode == "Pipe":
         return f"{what}: not opened, as what is read from a pipe is lost"
+    bad = f"{checked.n_bad_records:,} bad records, " if checked.n_bad_records else ""
     return (
         f"{what}: {checked.n_files} files, {checked.n_bytes:,} bytes, {checked.n_rows:,} rows, "
-        f"read in {checked.seconds:.1f} s"
+        f"{bad}read in {checked.seconds:.1f} s"
     )
 
 

@@ -83,6 +83,11 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     raise StoppedError("stopped by SIGTERM before the job was done")
 
 
+def _describe_bad_records(trained: Trained) -> list[str]:
+    counts = {"train": trained.n_bad_records, "test": trained.n_bad_test_records}
+    return [f"passed over {n:,} bad records of {name}" for name, n in counts.items() if n]
+
+
 def _describe(trained: Trained) -> str:
     accuracy = f" +- {trained.msd_error:.2g}" if trained.msd_error else ""
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in trained.seconds.items())
@@ -90,6 +95,7 @@ def _describe(trained: Trained) -> str:
         f"{trained.n_clusters} clusters of {trained.n_rows:,} rows x {trained.n_features} features",
         f"train msd  {trained.msd:.6g}{accuracy}",
         *(f"test {name}   {value:.6g}" for name, value in trained.scores.items()),
+        *_describe_bad_records(trained),
         f"time       {stages}",
         f"model      {trained.model_file}",
         f"archive    {trained.archive}",

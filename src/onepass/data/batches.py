@@ -9,6 +9,7 @@ from itertools import cycle
 from typing import Literal, NamedTuple, TypeAlias
 
 from onepass.data.ahead import Stop, ahead
+from onepass.data.bad_records import BadRecords
 from onepass.data.batch import Batch, Choice, DenseBatch, SparseBatch, UndecidedBatch
 from onepass.data.sources import Pipe, Source, is_compressed, n_bytes_of
 from onepass.data.streams import OpenSource
@@ -40,6 +41,8 @@ class BatchReader:
     keep_sparse : bool or "auto"
         Leave records sparse, which only those of RecordIO-protobuf can be. "auto": if the first few
         hundred give one value in 16 or less, whose products take less time than those of all.
+    max_bad_records : int
+        How many records or rows may be wrong in themselves: they are passed over and counted.
 
     Attributes
     ----------
@@ -47,6 +50,8 @@ class BatchReader:
         Decoded so far.
     n_bytes : int
         Read so far, compressed as they are.
+    bad : BadRecords
+        What has been passed over, up to what is read ahead.
 
     Notes
     -----
@@ -63,14 +68,17 @@ class BatchReader:
         table_format: TableFormat = RECORDS,
         *,
         keep_sparse: bool | Auto = False,
+        max_bad_records: int = 0,
     ) -> None:
         self.sources = sources
         self.n_features = n_features
         self.batch_rows = batch_rows
         self._format = table_format
         self._keep_sparse = keep_sparse
+        self._max_bad_records = max_bad_records
         self.n_rows = 0
         self.n_bytes = 0
+        self.bad = BadRecords(max_bad_records)
 
     def __iter__(self) -> Generator[Rows | SparseRows, None, None]:
         """Yield batches of batch_rows rows.
@@ -91,6 +99,7 @@ class BatchReader:
 
     def _read(self, stop: Stop) -> Generator[_Read, None, None]:
         """Read all sources, into each of a ring of batches in turn."""
+        self.bad = BadRecords(self._max_bad_records)
         choice = Choice()
         ring = cycle([self._new_batch(choice) for _ in range(_N_BATCHES)])
         batch, n_rows, n_bytes = next(ring), 0, 0
@@ -98,7 +107,7 @@ class BatchReader:
             with OpenSource(source, stop) as open_source:
                 for opened in open_source.objects():
                     file = self._format.open(opened, self.n_features)
-                    while (n := _fill(batch, file, opened.name)) or batch.full:
+                    while (n := self._fill(batch, file, opened.name)) or batch.full:
                         n_rows += n
                         if batch.full:
                             yield _Read(batch.take(), n_rows, n_bytes + open_source.n_read)
@@ -115,19 +124,32 @@ class BatchReader:
             return SparseBatch(n_most, self.n_features)
         return DenseBatch(min(n_most, room), self.n_features)
 
+    def _fill(self, batch: Batch, file: RowFile, name: str) -> int:
+        """Decode rows; an error of the bytes below them has no name of a file yet."""
+        while True:
+            try:
+                return batch.fill(file)
+            except DecodeError as error:
+                self.bad.pass_over(error if error.source else error.within(name))
+
     def peek(self) -> None:
         """Check the width of the first record, in memory that does not depend on it.
 
         Raises
         ------
         DecodeError
-            As reading the record would; `WidthError` when it has another width.
+            As reading the record would; `WidthError` when it has another width. Not where it may
+            be passed over.
         """
         with closing(Stop()) as stop:
             for source in self.sources:
                 with OpenSource(source, stop) as open_source:
                     objects = open_source.objects()
-                    if any(self._format.open(o, self.n_features).peek() for o in objects):
+                    try:
+                        if any(self._format.open(o, self.n_features).peek() for o in objects):
+                            return
+                    except DecodeError as error:
+                        self.bad.pass_over(error)
                         return
 
 
@@ -137,16 +159,6 @@ class _Read(NamedTuple):
     batch: Rows | SparseRows
     n_rows: int
     n_bytes: int
-
-
-def _fill(batch: Batch, file: RowFile, name: str) -> int:
-    """Decode rows; an error of the bytes below them has no name of a file yet."""
-    try:
-        return batch.fill(file)
-    except DecodeError as error:
-        if error.source:
-            raise
-        raise error.within(name) from error
 
 
 def most_rows(sources: Sequence[Source], table_format: TableFormat = RECORDS) -> int:

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from onepass.data.blocks import NOT_FINITE, BlockFile
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError, WidthError
-from onepass.finite import first_non_finite
-from onepass.formats.arrays import Rows
-from onepass.formats.records import Decoded
+from onepass.formats.arrays import Array
 
 _MAGIC = b"\x93NUMPY"
 _PREFIX_BYTES = {1: 10, 2: 12, 3: 12}
@@ -28,7 +27,7 @@ _UNREADABLE = (
 """What NumPy raises for a header, which it takes for an expression of Python."""
 
 
-class NpyFile:
+class NpyFile(BlockFile):
     """Reads a matrix from its first row to its last.
 
     Parameters
@@ -44,35 +43,33 @@ class NpyFile:
     """
 
     def __init__(self, opened: Opened, n_features: int) -> None:
+        super().__init__(n_features)
         self._stream, self._name = opened.stream, opened.name
-        self._n_features = n_features
-        self._n_rows = 0
-        self._n_left = -1  # rows; not known before the header has been read
+        self._n_there = self._n_left = -1  # rows; not known before the header has been read
         self._n_columns = 0
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._header_bytes = 0
 
-    def decode(self, out: Rows) -> Decoded:
-        """Write the next rows to the head of `out`; see `RowFile`."""
+    def _next_block(self) -> Array | None:
         self._begin()
         row_bytes = self._dtype.itemsize * self._n_features
-        n = min(len(out), self._n_left, max(1, _BYTES_AT_ONCE // row_bytes))
+        n = min(self._n_left, max(1, _BYTES_AT_ONCE // row_bytes))
         if not n:
-            return Decoded(0, 0)
+            if self._n_there and self._take(1):
+                raise self._error("data follow the last row; one file holds one matrix")
+            return None
         data = self._take(n * row_bytes)
         if len(data) < n * row_bytes:
-            cut, of = self._n_rows + len(data) // row_bytes + 1, self._n_rows + self._n_left
-            raise self._error(f"the data end inside row {cut} of {of}")
-        with np.errstate(over="ignore"):
-            out[:n] = np.frombuffer(data, self._dtype).reshape(n, self._n_features)
-        bad = first_non_finite(out[:n])
-        if bad:
-            where = f"row {self._n_rows + bad[0] + 1}, column {bad[1] + 1}"
-            raise self._error("a value that is NaN or infinite as float32", where)
-        self._n_rows += n
+            cut = self._n_rows + len(data) // row_bytes + 1
+            raise self._error(f"the data end inside row {cut} of {self._n_there}")
         self._n_left -= n
-        if not self._n_left and self._take(1):
-            raise self._error("data follow the last row; one file holds one matrix")
-        return Decoded(0, n)
+        return np.frombuffer(data, self._dtype).reshape(n, self._n_features)
+
+    def _refusal(self, row: int, feature: int) -> DecodeError:
+        del row  # the next one that is given out
+        at = self._header_bytes + self._n_rows * self._n_features * self._dtype.itemsize
+        where = f"row {self._n_rows + 1} at byte {at}, column {feature + 1}"
+        return DecodeError(NOT_FINITE, where=where, source=self._name, skippable=True)
 
     def peek(self) -> bool:
         """Check what the header says; False when there is no row."""
@@ -89,7 +86,7 @@ class NpyFile:
             return
         start = self._take(len(_MAGIC) + 2)
         if not start:
-            self._n_left = 0
+            self._n_there = self._n_left = 0
             return
         version = start[-2] if start.startswith(_MAGIC) and len(start) == len(_MAGIC) + 2 else 0
         if version not in _PREFIX_BYTES:
@@ -98,6 +95,7 @@ class NpyFile:
         n_bytes = int.from_bytes(size, "little")
         if n_bytes > _LONGEST_HEADER:
             raise self._error(f"a header of {n_bytes} bytes; at most {_LONGEST_HEADER} are read")
+        self._header_bytes = _PREFIX_BYTES[version] + n_bytes
         self._understand(version, size + self._take(n_bytes))
 
     def _understand(self, version: int, header: bytes) -> None:
@@ -116,7 +114,8 @@ class NpyFile:
         if self._n_features and shape[1] != self._n_features:
             reason = f"{shape[1]} columns; expected are {self._n_features} features"
             raise WidthError(reason, source=self._name)
-        self._dtype, (self._n_left, self._n_columns) = dtype, shape
+        self._dtype, (n_rows, self._n_columns) = dtype, shape
+        self._n_there = self._n_left = n_rows
 
     def _take(self, n_bytes: int) -> bytes:
         taken = bytearray(n_bytes)

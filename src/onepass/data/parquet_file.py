@@ -15,12 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from onepass.data.blocks import BlockFile
+from onepass.data.blocks import NOT_FINITE, BlockFile
 from onepass.data.byte_stream import SeekableStream
 from onepass.data.columns import n_labels
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError, WidthError
-from onepass.finite import first_non_finite
 from onepass.formats.arrays import Rows
 
 _VALUES_AT_ONCE = 2**19
@@ -48,7 +47,7 @@ class ParquetFile(BlockFile):
     def __init__(self, opened: Opened, n_features: int, label_size: int | None) -> None:
         super().__init__(n_features)
         self._name = opened.name
-        self._n_rows = 0
+        self._batch = pa.record_batch([], [])
         self._batches = self._open(_plain(opened), label_size)
 
     def _next_block(self) -> Rows | None:
@@ -97,23 +96,21 @@ class ParquetFile(BlockFile):
         return n_rows
 
     def _convert(self, batch: pa.RecordBatch) -> Rows:
+        self._batch = batch
         rows = np.empty((batch.num_rows, self._n_features), np.float32)
-        for j, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
-            if column.null_count:
-                row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-                raise self._error("a value that is null", row, name)
+        for j, column in enumerate(batch.columns):
             with np.errstate(over="ignore"):
-                rows[:, j] = column.to_numpy(zero_copy_only=False)
-        bad = first_non_finite(rows)
-        if bad:
-            name = batch.schema.names[bad[1]]
-            raise self._error("a value that is NaN or infinite as float32", bad[0], name)
-        self._n_rows += len(rows)
+                rows[:, j] = column.to_numpy(zero_copy_only=False)  # what is null becomes NaN
         return rows
 
-    def _error(self, reason: str, row: int | None = None, column: str = "") -> DecodeError:
-        where = "" if row is None else f"row {self._n_rows + row + 1}, column {column!r}"
-        return DecodeError(reason, where=where, source=self._name)
+    def _refusal(self, row: int, feature: int) -> DecodeError:
+        column = self._batch.column(feature)
+        where = f"row {self._n_rows + 1}, column {self._batch.schema.names[feature]!r}"
+        reason = NOT_FINITE if column[row].is_valid else "a value that is null"
+        return DecodeError(reason, where=where, source=self._name, skippable=True)
+
+    def _error(self, reason: str) -> DecodeError:
+        return DecodeError(reason, source=self._name)
 
 
 def n_columns(opened: Opened) -> int:

@@ -36,7 +36,7 @@ class RecordFile:
     """
 
     def __init__(self, opened: Opened, n_features: int) -> None:
-        self._stream, self._name = opened.stream, opened.name
+        self._stream, self._name, self._start = opened
         self._decoder = RecordDecoder(n_features)
         self._room = 16 * _PAGE_BYTES
         self._buffer = _page_aligned(self._room + READ_BYTES)
@@ -63,7 +63,10 @@ class RecordFile:
                     return done
                 self._read()
         except DecodeError as error:
-            raise error.within(self._name) from error
+            refusal = self._refusal(error)
+            if error.skippable:
+                self._left = self._left[self._decoder.skip(self._left) :]
+            raise refusal from error
 
     def peek(self) -> bool:
         """Check the width of the next record, without unfolding it or passing it.
@@ -80,8 +83,16 @@ class RecordFile:
                     return False
                 self._read()
         except DecodeError as error:
-            raise error.within(self._name) from error
+            raise self._refusal(error) from error
         return True
+
+    def _refusal(self, error: DecodeError) -> DecodeError:
+        """Name the file, and the place in it: in the middle nobody has counted the records."""
+        named = error.within(self._name)
+        if not self._start:
+            return named
+        where = f"the record at byte {self._start + self._decoder.n_bytes}"
+        return type(error)(error.reason, where=where, source=self._name, skippable=error.skippable)
 
     def _read(self) -> None:
         """Read a block, with what is left before it."""

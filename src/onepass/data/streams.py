@@ -81,6 +81,13 @@ class FileStream:
             raise PlatformError(f"{self._path} is {self._n_left} bytes shorter than it was")
         return n
 
+    def beginning(self, n_bytes: int) -> bytes:
+        """Return the first bytes of the file, wherever its part begins; they do not count."""
+        try:
+            return os.pread(self._file.fileno(), n_bytes, 0)
+        except OSError as error:
+            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+
     @property
     def n_there(self) -> int:
         """Bytes that have not been read."""
@@ -208,13 +215,13 @@ class Opened(NamedTuple):
         What it holds, unfolded where it is compressed.
     name : str
         For messages.
-    at_start : bool
-        The stream is not one that begins in the middle of a file.
+    start : int
+        The byte of the file at which the stream begins.
     """
 
     stream: ByteStream
     name: str
-    at_start: bool = True
+    start: int = 0
 
 
 class OpenSource:
@@ -254,8 +261,8 @@ class OpenSource:
         """Yield its objects, each to be read before the next: one, but for a wrapped pipe."""
         name = str(self._source.path)
         if isinstance(self._source, Span) or not self._source.wrapped:
-            at_start = not (isinstance(self._source, Span) and self._source.start)
-            yield Opened(unfolded(self._stream), name, at_start)
+            start = self._source.start if isinstance(self._source, Span) else 0
+            yield Opened(unfolded(self._stream), name, start)
             return
         for i, wrapped in enumerate(unwrap(self._stream, name)):
             yield Opened(unfolded(wrapped), f"{name}, object {i}")

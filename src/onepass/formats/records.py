@@ -14,7 +14,7 @@ import numpy as np
 from onepass.errors import DecodeError, TooLargeError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import MAX_MATRIX_VALUES, Bytes, Rows, Vector
-from onepass.formats.record_row import check_width, not_finite, read_row, read_sparse_row, row_width
+from onepass.formats.record_row import check_width, read_row, read_sparse_row, row_width
 from onepass.formats.recordio import HEADER_BYTES, MAX_FRAME_BYTES, next_record
 from onepass.formats.sparse_room import SparseRoom
 from onepass.formats.wire import Layout, learn_layout
@@ -100,14 +100,21 @@ class RecordDecoder:
         Raises
         ------
         DecodeError
-            Naming the record (from 0) and its byte offset in the stream.
+            Naming the record (from 0) and its byte offset in the stream. It is at the head of
+            `data`: rows before it have been written by the calls before. Where it is skippable,
+            `skip` passes over it.
         """
         view = data.data
         position, n_rows = self._padding_due, 0
         while n_rows < len(out) and position < len(data):
-            done = self._decode_block(data[position:], out[n_rows:])
-            if not done.n_rows:
-                done = self._decode_one(view[position:], out[n_rows])
+            try:
+                done = self._decode_block(data[position:], out[n_rows:])
+                if not done.n_rows:
+                    done = self._decode_one(view[position:], out[n_rows])
+            except DecodeError:
+                if not n_rows:
+                    raise
+                break  # those before it first: it is met again at the next call
             if not done.n_rows:
                 break
             self._count(done)
@@ -139,8 +146,13 @@ class RecordDecoder:
         position, n_rows = self._padding_due, 0
         while room.n_left and position < len(data):
             n_bytes, n = room.take_plain(data[position:])
-            if not n:
-                n_bytes, n = self._decode_one_sparse(view[position:], room)
+            try:
+                if not n:
+                    n_bytes, n = self._decode_one_sparse(view[position:], room)
+            except DecodeError:
+                if not n_rows:
+                    raise
+                break  # as in `decode`
             if not n:
                 break
             self._count(Decoded(n_bytes, n))
@@ -156,13 +168,26 @@ class RecordDecoder:
         bool
             False when `data` does not hold one whole record.
         """
+        raw = None
         try:
             raw = next_record(data.data, self._padding_due, limit_bytes=self.limit_bytes)
             if raw is not None:
                 check_width(row_width(bytes(raw.payload)), self.n_features)
         except DecodeError as error:
-            raise type(error)(error.reason, where=self._where()) from error
+            skippable = raw is not None
+            raise type(error)(error.reason, where=self._where(), skippable=skippable) from error
         return raw is not None
+
+    def skip(self, data: Bytes) -> int:
+        """Pass over the record at the head of `data`, whose frame is right; return its bytes."""
+        start = self._padding_due
+        raw = next_record(data.data, start, limit_bytes=self.limit_bytes)
+        if raw is None:
+            return 0
+        self._padding_due = (start - raw.end) % 4
+        self.n_records += 1
+        self.n_bytes += raw.end - start + self._padding_due
+        return raw.end
 
     def finish(self, rest: Bytes) -> None:
         """Refuse what is left over when the stream has ended: a record cut short."""
@@ -181,11 +206,17 @@ class RecordDecoder:
         layout = self._layout
         if layout is None or self._search_in:
             return Decoded(0, 0)
-        if layout.compiled:  # what it leaves, different or not finite, is looked at by itself
+        # What is left, different or not finite, is looked at by itself.
+        if layout.compiled:
             n_rows = layout.compiled.decode(data, out)
-            if n_rows >= _LONG_RUN:
-                self._search_pause = 1
-            return Decoded(n_rows * layout.stride, n_rows)
+        else:
+            n_rows = self._view(layout, data, out)
+        if n_rows >= _LONG_RUN:
+            self._search_pause = 1
+        return Decoded(n_rows * layout.stride, n_rows)
+
+    def _view(self, layout: Layout, data: Bytes, out: Rows) -> int:
+        """Copy values where they lie until a record differs or is not finite."""
         n_rows, n_there = 0, min(len(out), len(data) // layout.stride)
         while n_rows < n_there:
             # Look far ahead only in a stream that was regular so far: looking has its price.
@@ -195,31 +226,27 @@ class RecordDecoder:
             if n:
                 rows = out[n_rows : n_rows + n]
                 layout.copy_values(block, rows)
-                self._check_finite(rows, n_rows, layout.stride)
-                n_rows += n
+                bad = first_non_finite(rows)
+                n_rows += bad[0] if bad else n
+                if bad:
+                    break
             if n < n_wanted:
                 self._look_ahead = 1
                 break
             self._look_ahead = min(2 * self._look_ahead, layout.block_rows)
-        if n_rows >= _LONG_RUN:
-            self._search_pause = 1
-        return Decoded(n_rows * layout.stride, n_rows)
-
-    def _check_finite(self, rows: Rows, n_rows: int, stride: int) -> None:
-        bad = first_non_finite(rows)
-        if bad:
-            row = n_rows + bad[0]
-            raise DecodeError(not_finite(bad[1]), where=self._where(row, row * stride))
+        return n_rows
 
     def _decode_one(self, view: memoryview, out: Vector) -> Decoded:
         """Parse one record by protobuf, and learn its layout."""
+        raw = None
         try:
             raw = next_record(view, 0, limit_bytes=self.limit_bytes)
             if raw is None:
                 return Decoded(0, 0)
             out[:] = read_row(bytes(raw.payload), self.n_features)
         except DecodeError as error:
-            raise type(error)(error.reason, where=self._where()) from error
+            skippable = raw is not None
+            raise type(error)(error.reason, where=self._where(), skippable=skippable) from error
         if self._search_in:
             self._search_in -= 1
         else:
@@ -231,13 +258,15 @@ class RecordDecoder:
 
     def _decode_one_sparse(self, view: memoryview, room: SparseRoom) -> Decoded:
         """Parse one record by protobuf, if there is room for it."""
+        raw = None
         try:
             raw = next_record(view, 0, limit_bytes=self.limit_bytes)
             if raw is None:
                 return Decoded(0, 0)
             row = read_sparse_row(bytes(raw.payload), self.n_features)
         except DecodeError as error:
-            raise type(error)(error.reason, where=self._where()) from error
+            skippable = raw is not None
+            raise type(error)(error.reason, where=self._where(), skippable=skippable) from error
         return Decoded(raw.end, 1) if room.put(row.columns, row.values) else Decoded(0, 0)
 
     def _learn(self, framed: bytes, n_payload_bytes: int, row: Vector) -> None:
@@ -250,8 +279,8 @@ class RecordDecoder:
             if np.array_equal(viewed[0], row):
                 self._layout = layout
 
-    def _where(self, n_rows: int = 0, n_bytes: int = 0) -> str:
-        return f"record {self.n_records + n_rows} at byte {self.n_bytes + n_bytes}"
+    def _where(self) -> str:
+        return f"record {self.n_records} at byte {self.n_bytes}"
 
 
 def read_rows(data: bytes, n_features: int | None = None) -> Rows:

@@ -1,7 +1,7 @@
 """Every hyperparameter, declared once: its type, range, default and meaning.
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
-``num_workers`` and ``reservoir_mib`` are ours.
+``num_workers``, ``reservoir_mib`` and ``max_bad_records`` are ours.
 """
 
 from __future__ import annotations
@@ -136,6 +136,12 @@ class Hyperparameters:
         whole(1, 2**20),
         "Memory for the sample that refines the result (an addition of Onepass).",
         "256",
+    )
+    max_bad_records: int = _declare(
+        whole(0),
+        "Records or rows of a channel that may be wrong in themselves (an addition of Onepass): "
+        "they are passed over and reported. 0: the first one ends the job.",
+        "0",
     )
     force_dense: bool | Literal["auto"] = _declare(
         auto_or(flag()),

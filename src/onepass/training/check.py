@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import UserError, WidthError
 from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput
+from onepass.training.log import JobLog
 from onepass.training.readers import files_of, host_of, reader_of
 
 
@@ -19,8 +20,9 @@ class Checked:
     Attributes
     ----------
     channel : Channel
-    n_files, n_bytes, n_rows : int
-        All 0 for a pipe, which is not opened: what is read from it would be lost.
+    n_files, n_bytes, n_rows, n_bad_records : int
+        Rows without those that are bad, which training would pass over. All 0 for a pipe, which is
+        not opened: what is read from it would be lost.
     seconds : float
         That reading took.
     """
@@ -29,6 +31,7 @@ class Checked:
     n_files: int = 0
     n_bytes: int = 0
     n_rows: int = 0
+    n_bad_records: int = 0
     seconds: float = 0.0
 
 
@@ -68,6 +71,7 @@ def check(job: JobInput) -> Iterator[Checked]:
 
 
 def _read(channel: Channel, job: JobInput) -> Checked:
+    log = JobLog(job.host)
     sources = whole_files(files_of(channel, host_of(job)))
     reader, started = reader_of(sources, channel, job.hyperparameters), time.monotonic()
     try:
@@ -77,4 +81,5 @@ def _read(channel: Channel, job: JobInput) -> Checked:
         wanted = job.hyperparameters.feature_dim
         raise UserError(f"feature_dim={wanted} does not fit the data: {error}") from error
     seconds = time.monotonic() - started
-    return Checked(channel, len(sources), n_bytes_of(sources), reader.n_rows, seconds)
+    n_bytes, n_bad = n_bytes_of(sources), log.bad_records(channel, [reader])
+    return Checked(channel, len(sources), n_bytes, reader.n_rows, n_bad, seconds)

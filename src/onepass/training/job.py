@@ -26,7 +26,7 @@ from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.log import JobLog, log_setup
-from onepass.training.passes import Seen, ShardError, Task, run_pass
+from onepass.training.passes import Seen, ShardError, Task, Tell, run_pass
 from onepass.training.progress import Progress
 from onepass.training.readers import (
     check_channel,
@@ -61,6 +61,8 @@ class Trained:
         What each stage took.
     scores : dict of str to float
         Of the test data.
+    n_bad_records, n_bad_test_records : int
+        Of each channel, that were passed over.
     """
 
     model_file: Path
@@ -73,6 +75,8 @@ class Trained:
     msd_error: float
     seconds: dict[str, float]
     scores: dict[str, float]
+    n_bad_records: int = 0
+    n_bad_test_records: int = 0
 
 
 def read_configuration(paths: Paths) -> JobInput:
@@ -127,6 +131,7 @@ class _Job:
         self._log = JobLog(job.host)
         self._kmeans = _make_kmeans(job.hyperparameters)
         self._seen = Seen()
+        self._n_bad_test_records = 0
 
     def run(self) -> Trained:
         self._stream()
@@ -149,6 +154,8 @@ class _Job:
             self._kmeans.msd_error_,
             self._log.seconds,
             scores,
+            self._seen.n_bad_records,
+            self._n_bad_test_records,
         )
 
     def _stream(self) -> None:
@@ -207,12 +214,13 @@ class _Job:
             return {}
         task = partial(score, self._kmeans.to_model())
         readers = readers_of(self._job.test, self._wanted)
-        try:
-            scored = run_pass(task, readers, lambda _: None)
-        except ShardError as error:
-            self._raise(error, readers, self._job.test)
+        scored = self._run(task, readers, self._job.test, lambda _: None)
+        self._n_bad_test_records = self._log.bad_records(self._job.test, readers)
+        n_rows = sum(part.n_rows for part in scored)
+        if not n_rows:
+            raise UserError("channel 'test' has no rows; put some there, or leave it out")
         ssd = math.fsum(part.ssd for part in scored)
-        values = {"ssd": ssd, "msd": ssd / sum(part.n_rows for part in scored)}
+        values = {"ssd": ssd, "msd": ssd / n_rows}
         scores: dict[str, float] = {name: values[name] for name in self._wanted.eval_metrics}
         for name, value in scores.items():
             self._log.test_score(name, value)
@@ -223,14 +231,33 @@ class _Job:
         """Do a task for all shards and tell how far it is."""
         self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
         try:
-            done = run_pass(task, readers, self._tell)
-        except ShardError as error:
-            self._progress.abandon()
-            self._raise(error, readers, self._job.train)
+            done = self._run(task, readers, self._job.train, self._tell)
         except BaseException:
             self._progress.abandon()
             raise
         self._progress.finish()
+        n_bad = self._log.bad_records(self._job.train, readers)
+        self._seen = self._seen._replace(n_bad_records=n_bad)
+        return done
+
+    def _run(
+        self, task: Task[_R], readers: Sequence[BatchReader], channel: Channel, tell: Tell
+    ) -> list[_R]:
+        """Do a task for all shards; they may pass over no more bad records than one would."""
+
+        def check(n_bad_records: int) -> None:
+            if n_bad_records > self._wanted.max_bad_records:
+                raise ShardError("DecodeError", f"{n_bad_records} bad records")
+
+        def tell_and_check(seen: Seen) -> None:
+            tell(seen)
+            check(seen.n_bad_records)
+
+        try:
+            done = run_pass(task, readers, tell_and_check)
+            check(sum(reader.bad.n for reader in readers))
+        except ShardError as error:
+            self._raise(error, readers, channel)
         return done
 
     def _tell(self, seen: Seen) -> None:

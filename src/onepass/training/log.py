@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from bisect import bisect_right
+from collections.abc import Sequence
 
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kmeans import KMeans
+from onepass.data.bad_records import SHOWN
+from onepass.data.batches import BatchReader
 from onepass.formats.media import MediaType
-from onepass.sagemaker.inputs import JobInput
+from onepass.sagemaker.inputs import Channel, JobInput
 from onepass.sagemaker.metrics import metrics_line, quality_line, throughput_line
 from onepass.training.passes import Seen
 
@@ -51,6 +54,7 @@ class JobLog:
         self._since = time.perf_counter()
         self._last = 0.0
         self._n_reported = 0
+        self._told: set[str] = set()
         self.seconds: dict[str, float] = {}
 
     def lap(self, stage: str) -> None:
@@ -87,6 +91,18 @@ class JobLog:
         span = (self._started, time.time())
         _log.info(metrics_line(self._host, span, counters, dimensions))
         _log.info(throughput_line(self._host, seen.n_rows / max(self._last, 1e-9)))
+
+    def bad_records(self, channel: Channel, readers: Sequence[BatchReader]) -> int:
+        """Tell what a pass has passed over, the first few once and by name; return how many."""
+        n = sum(reader.bad.n for reader in readers)
+        first = [line for reader in readers for line in reader.bad.first][:SHOWN]
+        for line in first:
+            if line not in self._told:
+                _log.warning("passed over: %s", line)
+        self._told.update(first)
+        if n:
+            _log.warning("channel %r: %d bad records were passed over", channel.name, n)
+        return n
 
     def trials(self, kmeans: KMeans) -> None:
         """Tell what each trial of the last step reached on the summary."""

@@ -33,6 +33,8 @@ class Seen(NamedTuple):
     short_term_msd, long_term_msd : float
         Mean squared distance of rows to the summary's centers when they arrived; 0 where none is
         made.
+    n_bad_records : int
+        That were passed over.
     """
 
     n_rows: int = 0
@@ -40,6 +42,7 @@ class Seen(NamedTuple):
     n_batches: int = 0
     short_term_msd: float = 0.0
     long_term_msd: float = 0.0
+    n_bad_records: int = 0
 
 
 Tell: TypeAlias = Callable[[Seen], None]
@@ -61,7 +64,8 @@ def run_pass(task: Task[_R], shards: Sequence[BatchReader], tell: Tell) -> list[
     Returns
     -------
     list
-        What the task has returned for each shard, in their order.
+        What the task has returned for each shard, in their order. What each has passed over is in
+        its ``bad``.
 
     Raises
     ------
@@ -91,7 +95,11 @@ def _run_in_processes(
                 pool.submit(_work, i, task, shard, memories[i]) for i, shard in enumerate(shards)
             ]
             _wait(futures, lambda: tell(_sum(board, len(shards))))
-            return [unwrap(future.result(), memories[i]) for i, future in enumerate(futures)]
+            results = []
+            for shard, future, memory in zip(shards, futures, memories, strict=True):
+                result, shard.bad = unwrap(future.result(), memory)
+                results.append(result)
+            return results
         except BrokenProcessPool as error:
             raise PlatformError(
                 "a process was killed, most likely for want of memory: num_workers=1 takes least"
@@ -138,6 +146,7 @@ def _sum(board: Any, n_shards: int) -> Seen:
         int(sum(one.n_batches for one in seen)),
         sum(one.short_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
         sum(one.long_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
+        int(sum(one.n_bad_records for one in seen)),
     )
 
 
@@ -164,7 +173,7 @@ def _work(index: int, task: Task[Any], shard: BatchReader, memory: int) -> Parce
             os._exit(1)  # whoever asked for this has gone
 
     try:
-        return wrap(task(shard, tell), memory)
+        return wrap((task(shard, tell), shard.bad), memory)
     except DecodeError as error:
         raise ShardError("DecodeError", str(error)) from None
     except OnepassError as error:

@@ -54,7 +54,7 @@ def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
         return
     sources = whole_files(list_files(channel.directory, channel.name))
     table_format = format_of(channel.content_type, channel.name)
-    BatchReader(sources, wanted.feature_dim, 1, table_format).peek()
+    reader_of(sources, channel, wanted).peek()
     if channel.name == "train" and wanted.k > most_rows(sources, table_format):
         raise UserError(
             f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "
@@ -123,6 +123,7 @@ def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparamete
         wanted.feature_dim,
         rows_at_once(wanted),
         table_format,
+        max_bad_records=wanted.max_bad_records,
         keep_sparse=_keep_sparse(wanted) if table_format is RECORDS else False,
     )
 

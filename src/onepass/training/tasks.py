@@ -28,7 +28,7 @@ def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
         for i, batch in enumerate(batches, start=1):
             kmeans.partial_fit(batch)
             msds = kmeans.short_term_msd_, kmeans.long_term_msd_
-            tell(Seen(reader.n_rows, reader.n_bytes, i, *msds))
+            tell(Seen(reader.n_rows, reader.n_bytes, i, *msds, reader.bad.n))
     return kmeans.flush()
 
 
@@ -49,4 +49,4 @@ def _weighted(reader: BatchReader, tell: Tell) -> Generator[WeightedSamples, Non
     with closing(iter(reader)) as batches:
         for i, batch in enumerate(batches, start=1):
             yield check_weighted(batch, None)
-            tell(Seen(reader.n_rows, reader.n_bytes, i))
+            tell(Seen(reader.n_rows, reader.n_bytes, i, n_bad_records=reader.bad.n))
