@@ -198,6 +198,11 @@ def test_formats_that_are_not_packed(run, tmp_path, name):
     assert told(run, put(tmp_path, "1,2\n"), name).endswith(expected)
 
 
+def test_zstd_is_not_written(run, tmp_path):
+    expected = "out.csv.zst: zstd is read, not written; plain files and .gz are"
+    assert told(run, put(tmp_path, "1,2\n"), "out.csv.zst") == expected
+
+
 @pytest.mark.parametrize("name", ["out.gz", "out.tar.gz", "out.xlsx"])
 def test_a_name_that_tells_no_format(run, tmp_path, name):
     assert told(run, put(tmp_path, "1,2\n"), name) == (

@@ -68,6 +68,22 @@ def test_a_folder_of_shards_is_filled_and_read(run, bucket, source):
     assert content(bucket, "a/train/part-00003.pbr") == write_rows(ROWS[900:])
 
 
+@pytest.mark.parametrize("name", ["s3://rows.csv", "s3://rows.csv/", "s3://rows.csv/a"])
+def test_a_bucket_may_have_a_name_like_a_file(run, bucket, source, name):
+    other = bucket.meta.client
+    other.create_bucket(Bucket="rows.csv")
+    try:
+        run([source], name, rows_per_file=600)
+        answer = other.list_objects_v2(Bucket="rows.csv")
+        found = [entry["Key"] for entry in answer["Contents"]]
+    finally:
+        for entry in other.list_objects_v2(Bucket="rows.csv").get("Contents", ()):
+            other.delete_object(Bucket="rows.csv", Key=entry["Key"])
+        other.delete_bucket(Bucket="rows.csv")
+    folder = "a/" if name.endswith("a") else ""
+    assert found == [f"{folder}part-00000.pbr", f"{folder}part-00001.pbr"]
+
+
 def test_packed_objects_are_read(run, bucket, source):
     run([source], "s3://data/rows.csv.gz")
     assert content(bucket, "rows.csv.gz")[:2] == b"\x1f\x8b"
@@ -130,6 +146,6 @@ def test_ctrl_c_leaves_nothing(run, bucket, source):
 @pytest.mark.usefixtures("bucket")
 def test_a_name_that_stands_for_nothing(run, tmp_path):
     told = refused(run, ["s3://data/nothing/"], tmp_path / "out.npy")
-    assert told.startswith("s3://data/nothing/: there is no file in it")
+    assert told.startswith("s3://data/nothing/: there is no object of this name or below it (")
     told = refused(run, ["s3://nowhere/a"], tmp_path / "out.npy")
     assert told.startswith("s3://nowhere/a: there is no such bucket or object")

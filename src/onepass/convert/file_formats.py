@@ -27,7 +27,7 @@ HEAD_BYTES = 4096
 """Of a file, unfolded, are looked at."""
 
 GZIP_ENDING = ".gz"
-_COMPRESSED = (GZIP_ENDING, ".zst", ".zstd")
+ZSTD_ENDINGS = (".zst", ".zstd")
 _ENDINGS = {
     ".pbr": FileFormat.RECORDIO,
     ".rec": FileFormat.RECORDIO,
@@ -57,7 +57,7 @@ def format_of_name(name: str) -> FileFormat | None:
     (<FileFormat.CSV: 'csv'>, None)
     """
     plain = name.lower()
-    for ending in _COMPRESSED:
+    for ending in (GZIP_ENDING, *ZSTD_ENDINGS):
         plain = plain.removesuffix(ending)
     return next((found for end, found in _ENDINGS.items() if plain.endswith(end)), None)
 

@@ -87,8 +87,11 @@ def find_inputs(names: Sequence[str], store: Callable[[], Store]) -> list[Input]
     for name in names:
         some = list(_objects(name, store()) if name.startswith(SCHEME) else _files(name))
         if not some:
+            none = (
+                "no object of this name or below it" if name.startswith(SCHEME) else "no file in it"
+            )
             raise UserError(
-                f"{name}: there is no file in it (names starting with '.' or '_' do not count)"
+                f"{name}: there is {none} (names starting with '.' or '_' do not count)"
             )
         found += some
     filled = [one for one in found if one.n_bytes]

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onepass.convert.conversion import Wanted
-from onepass.convert.file_formats import GZIP_ENDING, FileFormat, format_of_name
+from onepass.convert.file_formats import (
+    GZIP_ENDING,
+    ZSTD_ENDINGS,
+    FileFormat,
+    format_of_name,
+)
 from onepass.convert.inputs import Input, find_inputs
 from onepass.convert.places import LocalPlace, Place, S3Place
 from onepass.convert.survey import Reading
@@ -88,9 +93,12 @@ def _is_folder(request: Request) -> bool:
     """Whether the output takes several files: a folder, or a name without any ending."""
     name = request.output
     is_there = not name.startswith(SCHEME) and Path(name).is_dir()
-    is_folder = is_there or name.endswith("/") or "." not in name.rpartition("/")[2]
+    within = S3Uri.parse(name).key if name.startswith(SCHEME) else name
+    is_folder = is_there or "." not in within.rpartition("/")[2]
     if request.rows_per_file is not None and not is_folder:
         raise UserError(f"--rows-per-file makes several files; {name} is to be one: write {name}/")
+    if not is_folder and name.lower().endswith(ZSTD_ENDINGS):
+        raise UserError(f"{name}: zstd is read, not written; plain files and {GZIP_ENDING} are")
     if not is_folder and request.to is None and format_of_name(name) is None:
         known = ", ".join(one.ending for one in FileFormat)
         raise UserError(
