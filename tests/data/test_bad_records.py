@@ -190,7 +190,7 @@ def test_one_more_than_allowed_is_refused_with_both_places(tmp_path):
     reason = "feature 1 is NaN or infinite as float32; every value must be a finite number"
     assert refusal(whole_files([path]), allowed=2) == (
         f"{path}, record 17 at byte 612: {reason}; this is bad record 3, and max_bad_records=2; "
-        f"the first one was {path}, record 3 at byte 108: {reason}"
+        f"the first one was {path}, record 3 at byte 108: {reason}; mend them, or allow more"
     )
     assert refusal(whole_files([path]), allowed=0) == f"{path}, record 3 at byte 108: {reason}"
 

@@ -117,7 +117,7 @@ def test_a_truncated_file_is_refused_by_file_record_and_byte(tmp_path, n_lost):
     left = 36 - n_lost
     assert refusal([path]) == (
         f"{path}, record 4 at byte 144: the data ends inside this record; {left} bytes of it are "
-        "there"
+        "there: write it whole"
     )
 
 

@@ -82,7 +82,7 @@ def test_the_directory_may_be_a_link(channel, tmp_path):
 
 def test_a_missing_directory_is_refused_by_name(tmp_path):
     assert refusal(tmp_path / "train") == (
-        f"channel 'train': there is no directory {tmp_path}/train"
+        f"channel 'train': there is no directory {tmp_path}/train; give the job one"
     )
 
 

@@ -193,17 +193,12 @@ def test_a_byte_order_mark_is_dropped_where_the_file_begins_only(tmp_path, monke
 
 def test_a_header_in_the_middle_is_refused(tmp_path):
     path = put(tmp_path, "a,b,c\n1,2,3\na,b,c\n4,5,6\n")
-    assert (
-        refusal(path)
-        == f"{path}, row 2 at byte 12, column 1: 'a' is no number; fill it in or drop the row"
-    )
+    assert refusal(path) == f"{path}, row 2 at byte 12, column 1: 'a' is no number"
 
 
 def test_a_shard_does_not_take_text_for_a_header(tmp_path):
     path = put(tmp_path, "1,2,3\na,b,c\n4,5,6\n")
-    assert refusal(Span(path, 6, 18)) == (
-        f"{path}, the line at byte 6, column 1: 'a' is no number; fill it in or drop the row"
-    )
+    assert refusal(Span(path, 6, 18)) == (f"{path}, the line at byte 6, column 1: 'a' is no number")
 
 
 def test_the_beginning_of_a_file_tells_all_its_parts_what_the_columns_are(tmp_path):

@@ -146,7 +146,9 @@ def test_what_is_no_parquet_is_refused(tmp_path):
     whole = as_parquet(table(ROWS))
     for content in (b"x", b"PAR1PAR1", whole[:-1], whole[: len(whole) // 2]):
         assert "no Parquet file" in refusal(put(tmp_path, content), PARQUET)
-    assert "no pipes, nothing compressed" in refusal(put(tmp_path, gzip.compress(whole)), PARQUET)
+    assert "use TrainingInputMode File, and compress nothing as a whole" in refusal(
+        put(tmp_path, gzip.compress(whole)), PARQUET
+    )
 
 
 def test_broken_pages_of_parquet_are_refused_or_read(tmp_path):
@@ -201,8 +203,8 @@ def test_matrices_are_read_row_by_row(tmp_path, monkeypatch, version, kind):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"1,2,3\n", "no matrix as NumPy saves it: it begins with 312c322c330a"),
-        (b"\x93NUMPY\x09\x00" + bytes(50), "no matrix as NumPy saves it"),
+        (b"1,2,3\n", "no matrix as numpy.save writes it: it begins with 312c322c330a"),
+        (b"\x93NUMPY\x09\x00" + bytes(50), "no matrix as numpy.save writes it"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f", "a header of 2147483647 bytes; at most 65536"),
         (b"\x93NUMPY\x01\x00\x05\x00{}   ", "a header that NumPy cannot read"),
         (as_npy(ROWS)[:50], "a header that NumPy cannot read"),
@@ -212,7 +214,7 @@ def test_matrices_are_read_row_by_row(tmp_path, monkeypatch, version, kind):
         (header(b"-" * 60_000 + b"1"), "a header that NumPy cannot read"),
         (header(SHAPED % b"(-5, 3)"), r"an array of shape \(-5, 3\); rows behind"),
         (as_npy(np.ones((3, 4))), "4 columns; expected are 3 features"),
-        (as_npy(np.ones(3)), r"an array of shape \(3,\); rows behind"),
+        (as_npy(np.ones(3)), r"an array of shape \(3,\); save a matrix, row behind row"),
         (as_npy(np.asfortranarray(ROWS)), r"an array of shape \(1000, 3\) by columns"),
         (as_npy(np.ones((3, 3), "c16")), "values of type complex128"),
         (as_npy(np.array([["a"] * 3])), "values of type <U1"),

@@ -286,7 +286,7 @@ def test_objects_that_are_not_read_to_their_end_are_passed_over(pipe):
 @pytest.mark.parametrize(
     ("data", "where", "reason"),
     [
-        (b"1,2,3\n4,5,6\n", 8, "found bytes 312c322c, .*is RecordWrapperType=RecordIO right"),
+        (b"1,2,3\n4,5,6\n", 8, "found bytes 312c322c, .*; check RecordWrapperType"),
         (frame(b"abcd") + b"\x0a\x23", 14, "ends inside the header of a record"),
         (frame(b"abcdefgh")[:-3], 13, "ends inside a record; 3 bytes are missing"),
         (struct.pack("<4sI", MAGIC_BYTES, 3 << 29), 8, "a frame of kind 3 where a record must"),

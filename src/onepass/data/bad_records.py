@@ -41,7 +41,7 @@ class BadRecords:
         if self.n == self._n_allowed:
             reason = (
                 f"{error.reason}; this is bad record {self.n + 1}, and max_bad_records="
-                f"{self._n_allowed}; the first one was {self.first[0]}"
+                f"{self._n_allowed}; the first one was {self.first[0]}; mend them, or allow more"
             )
             raise type(error)(reason, where=error.where, source=error.source) from error
         self.n += 1

@@ -11,7 +11,7 @@ import os
 import struct
 from pathlib import Path
 
-from onepass.errors import PlatformError
+from onepass.data.failures import cannot_read
 from onepass.formats.recordio import HEADER_BYTES, MAGIC, MAGIC_BYTES, MAX_FRAME_BYTES, FrameKind
 
 _LOOKED_AT_BYTES = 2**20
@@ -35,7 +35,7 @@ def find_record(path: Path, at: int, size: int) -> int:
                     found = window.find(MAGIC_BYTES, found + 1)
                 start += len(window) - len(window) % 4 or len(window)
     except OSError as error:
-        raise PlatformError(f"cannot read {path}: {error.strerror}") from error
+        raise cannot_read(path, error, start) from error
     return size
 
 
@@ -75,7 +75,7 @@ def find_line(path: Path, at: int, size: int) -> int:
                     return place + end + 1
                 place += len(window)
     except OSError as error:
-        raise PlatformError(f"cannot read {path}: {error.strerror}") from error
+        raise cannot_read(path, error, place) from error
     return size
 
 

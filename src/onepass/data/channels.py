@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from onepass.data.failures import what_to_do
 from onepass.errors import UserError
 
 HIDDEN = (".", "_")
@@ -33,13 +34,13 @@ def list_files(directory: Path, channel: str) -> list[Path]:
         When the directory is missing, cannot be read or holds no data.
     """
     if not directory.is_dir():
-        raise UserError(f"channel {channel!r}: there is no directory {directory}")
+        raise UserError(f"channel {channel!r}: there is no directory {directory}; give the job one")
     files = find_files(directory)
     if not any(path.stat().st_size for path in files):
         what = f"its {len(files)} files are empty" if files else "there is no file in it"
         raise UserError(
             f"channel {channel!r} has no data: {what} ({directory}; names starting with '.' or '_' "
-            "do not count)"
+            "do not count); put objects there"
         )
     return files
 
@@ -71,4 +72,6 @@ def find_files(directory: Path) -> list[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
+    raise UserError(
+        f"cannot read {error.filename}: {error.strerror}; {what_to_do(error)}"
+    ) from error

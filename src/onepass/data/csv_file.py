@@ -200,7 +200,7 @@ class CsvFile(BlockFile):
             reason = f"{width[1]} columns, where the lines before have {len(self._names)}"
             return reason, WidthError, None
         if value := _VALUE.match(reason):
-            reason = f"{value[1][:_SHOWN]!r} is no number; fill it in or drop the row"
+            reason = f"{value[1][:_SHOWN]!r} is no number"
         return reason, DecodeError, None if found["column"] is None else int(found["column"])
 
     def _refused(

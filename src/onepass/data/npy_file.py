@@ -56,12 +56,14 @@ class NpyFile(BlockFile):
         n = min(self._n_left, max(1, _BYTES_AT_ONCE // row_bytes))
         if not n:
             if self._n_there and self._take(1):
-                raise self._error("data follow the last row; one file holds one matrix")
+                raise self._error("data follow the last row; save each matrix to a file of its own")
             return None
         data = self._take(n * row_bytes)
         if len(data) < n * row_bytes:
-            cut = self._n_rows + len(data) // row_bytes + 1
-            raise self._error(f"the data end inside row {cut} of {self._n_there}")
+            cut = self._n_rows + len(data) // row_bytes
+            reason = f"the data end inside row {cut + 1} of {self._n_there}; write the file anew"
+            at = self._header_bytes + self._n_rows * row_bytes + len(data)
+            raise self._error(reason, f"byte {at}")
         self._n_left -= n
         return np.frombuffer(data, self._dtype).reshape(n, self._n_features)
 
@@ -90,11 +92,17 @@ class NpyFile(BlockFile):
             return
         version = start[-2] if start.startswith(_MAGIC) and len(start) == len(_MAGIC) + 2 else 0
         if version not in _PREFIX_BYTES:
-            raise self._error(f"no matrix as NumPy saves it: it begins with {start.hex()}")
+            raise self._error(
+                f"no matrix as numpy.save writes it: it begins with {start.hex()}; check "
+                "ContentType, or save it so"
+            )
         size = self._take(_PREFIX_BYTES[version] - len(start))
         n_bytes = int.from_bytes(size, "little")
         if n_bytes > _LONGEST_HEADER:
-            raise self._error(f"a header of {n_bytes} bytes; at most {_LONGEST_HEADER} are read")
+            raise self._error(
+                f"a header of {n_bytes} bytes; at most {_LONGEST_HEADER} are read; save it with "
+                "numpy.save"
+            )
         self._header_bytes = _PREFIX_BYTES[version] + n_bytes
         self._understand(version, size + self._take(n_bytes))
 
@@ -105,12 +113,18 @@ class NpyFile(BlockFile):
         try:
             shape, by_columns, dtype = read(io.BytesIO(header), max_header_size=_LONGEST_HEADER)
         except _UNREADABLE as error:
-            raise self._error(f"a header that NumPy cannot read: {error}") from error
+            raise self._error(
+                f"a header that NumPy cannot read: {error}; save it with numpy.save"
+            ) from error
         if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > np.dtype("f8").itemsize:
-            raise self._error(f"values of type {dtype}; numbers of at most 64 bits are read")
+            raise self._error(
+                f"values of type {dtype}; numbers of at most 64 bits are read; convert them"
+            )
         if len(shape) != 2 or by_columns or shape[0] < 0:
             order = " by columns (Fortran order)" if by_columns else ""
-            raise self._error(f"an array of shape {shape}{order}; rows behind one another are read")
+            raise self._error(
+                f"an array of shape {shape}{order}; save a matrix, row behind row (order='C')"
+            )
         if self._n_features and shape[1] != self._n_features:
             reason = f"{shape[1]} columns; expected are {self._n_features} features"
             raise WidthError(reason, source=self._name)

@@ -54,11 +54,15 @@ class ParquetFile(BlockFile):
         try:
             batch = next(self._batches, None)
         except _BROKEN as error:
-            raise self._error(f"the Parquet data are broken: {error}") from error
+            raise self._error(
+                f"the Parquet data are broken: {error}; write the file anew"
+            ) from error
         if batch is not None:
             return self._convert(batch)
         if self._n_rows != self._n_there:
-            raise self._error(f"{self._n_rows} rows are there of {self._n_there} that it says")
+            raise self._error(
+                f"{self._n_rows} rows are there of {self._n_there} that it says; write the file anew"
+            )
         return None
 
     def peek(self) -> bool:
@@ -77,10 +81,13 @@ class ParquetFile(BlockFile):
             raise error.within(self._name) from error
         for name, count in Counter(schema.names).items():
             if count > 1:
-                raise self._error(f"two columns are named {name!r}")
+                raise self._error(f"two columns are named {name!r}; rename one")
         for field in list(schema)[first:]:
             if not _is_number(field.type):
-                raise self._error(f"column {field.name!r} is of type {field.type}, not of numbers")
+                raise self._error(
+                    f"column {field.name!r} is of type {field.type}, not of numbers; convert it, "
+                    "or drop it"
+                )
         self._n_there = self._count(file.metadata)
         n = max(1, _VALUES_AT_ONCE // self._n_features)
         names = schema.names[first:]
@@ -92,7 +99,9 @@ class ParquetFile(BlockFile):
         n_rows = int(metadata.num_rows)
         n_in_groups = sum(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         if n_in_groups != n_rows:
-            raise self._error(f"it says that it has {n_rows} rows, its groups {n_in_groups}")
+            raise self._error(
+                f"it says that it has {n_rows} rows, its groups {n_in_groups}; write the file anew"
+            )
         return n_rows
 
     def _convert(self, batch: pa.RecordBatch) -> Rows:
@@ -121,7 +130,10 @@ def n_columns(opened: Opened) -> int:
 
 def _plain(opened: Opened) -> SeekableStream:
     if not isinstance(opened.stream, SeekableStream):
-        reason = "Parquet is read from plain files only: no pipes, nothing compressed"
+        reason = (
+            "Parquet is read from plain files only: use TrainingInputMode File, and compress "
+            "nothing as a whole"
+        )
         raise DecodeError(reason, source=opened.name)
     return opened.stream
 
@@ -136,7 +148,8 @@ def _open_table(stream: SeekableStream, name: str) -> pa.parquet.ParquetFile:
         )
         _ = file.schema_arrow  # where a name is no text, it is told now
     except _BROKEN as error:
-        raise DecodeError(f"no Parquet file: {error}", source=name) from error
+        reason = f"no Parquet file: {error}; check ContentType, or write the file anew"
+        raise DecodeError(reason, source=name) from error
     return file
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from onepass.errors import PlatformError
+from onepass.data.failures import cannot_read
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
@@ -66,4 +66,4 @@ def is_compressed(path: Path) -> bool:
         with path.open("rb", buffering=0) as file:
             return file.read(len(ZSTD_MAGIC)).startswith((GZIP_MAGIC, ZSTD_MAGIC))
     except OSError as error:
-        raise PlatformError(f"cannot read {path}: {error.strerror}") from error
+        raise cannot_read(path, error) from error

@@ -18,6 +18,7 @@ from typing import NamedTuple, Self
 
 from onepass.data.ahead import Stop
 from onepass.data.byte_stream import HEAD_BYTES, ByteStream
+from onepass.data.failures import cannot_read
 from onepass.data.gzip_stream import GzipStream
 from onepass.data.sources import GZIP_MAGIC, ZSTD_MAGIC, Source, Span
 from onepass.data.wrapped import unwrap
@@ -51,13 +52,13 @@ class FileStream:
 
     def __init__(self, span: Span) -> None:
         self.n_read = 0
-        self._path = span.path
+        self._path, self._start, _ = span
         self._n_left = span.stop - span.start
         try:
             self._file = span.path.open("rb", buffering=0)
             self._file.seek(span.start)
         except OSError as error:
-            raise PlatformError(f"cannot open {span.path}: {error.strerror}") from error
+            raise cannot_read(span.path, error) from error
 
     def head(self) -> bytes:
         """Return the first four bytes of what is left, or as many as there are."""
@@ -74,11 +75,14 @@ class FileStream:
         try:
             n = self._file.readinto(buffer[: self._n_left])
         except OSError as error:
-            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+            raise cannot_read(self._path, error, self._start + self.n_read) from error
         self._n_left -= n
         self.n_read += n
         if not n and self._n_left and buffer:
-            raise PlatformError(f"{self._path} is {self._n_left} bytes shorter than it was")
+            raise PlatformError(
+                f"{self._path} is {self._n_left} bytes shorter than it was; no file may change "
+                "while a job reads it"
+            )
         return n
 
     def beginning(self, n_bytes: int) -> bytes:
@@ -86,7 +90,7 @@ class FileStream:
         try:
             return os.pread(self._file.fileno(), n_bytes, 0)
         except OSError as error:
-            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+            raise cannot_read(self._path, error, 0) from error
 
     @property
     def n_there(self) -> int:
@@ -95,7 +99,7 @@ class FileStream:
 
     def seekable(self) -> SeekableFile:
         """Return the same file as one that can be read from any place: instead of `readinto`."""
-        return SeekableFile(self._file, self)
+        return SeekableFile(self._file, self, self._path)
 
     def close(self) -> None:
         """Close the file."""
@@ -105,9 +109,10 @@ class FileStream:
 class SeekableFile:
     """What pyarrow wants of a file; what is read is counted where it was opened."""
 
-    def __init__(self, file: io.FileIO, counted: FileStream) -> None:
+    def __init__(self, file: io.FileIO, counted: FileStream, path: Path) -> None:
         self._file = file
         self._counted = counted
+        self._path = path
 
     @property
     def closed(self) -> bool:
@@ -116,7 +121,10 @@ class SeekableFile:
 
     def read(self, n_bytes: int = -1) -> bytes:
         """Read as many bytes as there are, up to so many."""
-        data = self._file.read(n_bytes) or b""
+        try:
+            data = self._file.read(n_bytes) or b""
+        except OSError as error:
+            raise cannot_read(self._path, error, self._file.tell()) from error
         self._counted.n_read += len(data)
         return data
 
@@ -166,7 +174,7 @@ class PipeStream:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             self._file = io.FileIO(descriptor)
         except OSError as error:
-            raise PlatformError(f"cannot open {path}: {error.strerror}") from error
+            raise cannot_read(path, error) from error
         with contextlib.suppress(OSError):  # as large as is allowed: fewer calls
             fcntl.fcntl(self._file, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
@@ -201,7 +209,7 @@ class PipeStream:
             while (n := self._file.readinto(buffer)) is None:  # nothing is there yet
                 self._stop.wait(self._file.fileno())
         except OSError as error:
-            raise PlatformError(f"cannot read {self._path}: {error.strerror}") from error
+            raise cannot_read(self._path, error, self.n_read) from error
         self.n_read += n
         return n
 
@@ -286,7 +294,10 @@ def _wait_for(path: Path, stop: Stop, patience_s: float) -> None:
     while not path.exists():
         now = time.monotonic()
         if now - started > patience_s:
-            raise PlatformError(f"the pipe {path} has not appeared within {patience_s:.0f} s")
+            raise PlatformError(
+                f"the pipe {path} has not appeared within {patience_s:.0f} s; whoever feeds the "
+                "job makes it, one for each pass"
+            )
         if now - reminded > _REMIND_S:
             reminded = now
             _log.info("waiting for the pipe %s to appear", path)

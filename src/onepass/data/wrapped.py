@@ -103,7 +103,7 @@ class _Frames:
         if magic != MAGIC:
             raise self.broken(
                 f"no RecordIO record starts here: found bytes {header[:4].hex()}, a record starts "
-                f"with {MAGIC_BYTES.hex()}; is RecordWrapperType=RecordIO right for this channel?"
+                f"with {MAGIC_BYTES.hex()}"
             )
         self._n_left = word & MAX_FRAME_BYTES
         self._n_padding = -self._n_left % 4
@@ -121,6 +121,7 @@ class _Frames:
         return n
 
     def broken(self, reason: str) -> DecodeError:
+        reason = f"{reason}; check RecordWrapperType, or feed the pipe anew"
         return DecodeError(reason, where=f"byte {self._n_read}", source=self._name)
 
     def _take(self, n_bytes: int) -> bytes:

@@ -114,7 +114,8 @@ def next_record(data: memoryview, start: int, *, limit_bytes: int) -> RawRecord 
         return RawRecord(part.payload, part.end)
     if part.kind != FrameKind.FIRST:
         raise DecodeError(
-            f"a frame of kind {part.kind} ({FrameKind(part.kind).name}) where a record must start"
+            f"a frame of kind {part.kind} ({FrameKind(part.kind).name}) where a record must start; "
+            "write the data anew"
         )
     return _join_parts(data, part, limit_bytes)
 
@@ -130,17 +131,21 @@ def _next_frame(data: memoryview, start: int, limit_bytes: int) -> _Frame | None
     if len(there) >= len(MAGIC_BYTES) and there[: len(MAGIC_BYTES)] != MAGIC_BYTES:
         raise DecodeError(
             f"no RecordIO record starts here: found bytes {there[: len(MAGIC_BYTES)].hex()}, "
-            f"a record starts with {MAGIC_BYTES.hex()}"
+            f"a record starts with {MAGIC_BYTES.hex()}; check the content type, or write the data "
+            "anew"
         )
     if len(there) < HEADER_BYTES:
         return None
     word = int.from_bytes(there[len(MAGIC_BYTES) :], "little")
     kind, length = word >> 29, word & MAX_FRAME_BYTES
     if kind > FrameKind.LAST:
-        raise DecodeError(f"frame kind {kind} does not exist; kinds are 0 to 3")
+        raise DecodeError(
+            f"frame kind {kind} does not exist; kinds are 0 to 3: write the data anew"
+        )
     if length > limit_bytes:
         raise TooLargeError(
-            f"the record says it is {length} bytes long; at most {limit_bytes} are accepted"
+            f"the record says it is {length} bytes long; at most {limit_bytes} are "
+            "accepted: write the data anew"
         )
     begin = start + HEADER_BYTES
     if len(data) < begin + length:
@@ -158,11 +163,15 @@ def _join_parts(data: memoryview, first: _Frame, limit_bytes: int) -> RawRecord 
             return None
         if part.kind not in (FrameKind.MIDDLE, FrameKind.LAST):
             raise DecodeError(
-                f"a frame of kind {part.kind} inside a split record; a MIDDLE or LAST must follow"
+                f"a frame of kind {part.kind} inside a split record, where a MIDDLE or LAST must "
+                "follow: write the data anew"
             )
         total += len(MAGIC_BYTES) + len(part.payload)
         if total > limit_bytes:
-            raise TooLargeError(f"a split record is longer than the {limit_bytes} bytes accepted")
+            raise TooLargeError(
+                f"a split record is longer than the {limit_bytes} bytes accepted: write the data "
+                "anew"
+            )
         parts.append(part.payload)
         end = part.end
         if part.kind == FrameKind.LAST:

@@ -21,7 +21,7 @@ from onepass.formats.wire import Layout, learn_layout
 
 _LONG_RUN = 64
 _LONGEST_SEARCH_PAUSE = 1024
-_CUT_SHORT = "the data ends inside this record; {} bytes of it are there"
+_CUT_SHORT = "the data ends inside this record; {} bytes of it are there: write it whole"
 
 
 class Decoded(NamedTuple):

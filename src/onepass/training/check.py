@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onepass.data.sources import n_bytes_of, whole_files
-from onepass.errors import UserError, WidthError
+from onepass.errors import DecodeError, UserError
 from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput
 from onepass.training.log import JobLog
 from onepass.training.readers import files_of, host_of, reader_of
+from onepass.training.refusals import explained
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def check(job: JobInput) -> Iterator[Checked]:
         if channel.name == "train" and here and checked.n_rows < job.hyperparameters.k:
             raise UserError(
                 f"channel 'train' has {checked.n_rows} rows, fewer than "
-                f"k={job.hyperparameters.k} clusters"
+                f"k={job.hyperparameters.k} clusters; lower k, or add data"
             )
         yield checked
 
@@ -77,9 +78,8 @@ def _read(channel: Channel, job: JobInput) -> Checked:
     try:
         for _ in reader:
             pass
-    except WidthError as error:
-        wanted = job.hyperparameters.feature_dim
-        raise UserError(f"feature_dim={wanted} does not fit the data: {error}") from error
+    except DecodeError as error:
+        raise explained(error, job.hyperparameters) from error
     seconds = time.monotonic() - started
     n_bytes, n_bad = n_bytes_of(sources), log.bad_records(channel, [reader])
     return Checked(channel, len(sources), n_bytes, reader.n_rows, n_bad, seconds)

@@ -21,7 +21,7 @@ from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
-from onepass.errors import AlgorithmError, PlatformError, UserError, WidthError
+from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
@@ -36,6 +36,7 @@ from onepass.training.readers import (
     readers_of,
     rows_at_once,
 )
+from onepass.training.refusals import explained
 from onepass.training.tasks import score, step, summarise
 
 _log = logging.getLogger(__name__)
@@ -117,9 +118,8 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
         return _Job(job, paths, progress).run()
-    except WidthError as error:
-        wanted = job.hyperparameters.feature_dim
-        raise UserError(f"feature_dim={wanted} does not fit the data: {error}") from error
+    except DecodeError as error:
+        raise explained(error, job.hyperparameters) from error
 
 
 class _Job:
@@ -174,7 +174,7 @@ class _Job:
         if self._seen.n_rows < self._wanted.k:
             raise UserError(
                 f"channel 'train' has {self._seen.n_rows} rows, fewer than k={self._wanted.k} "
-                "clusters"
+                "clusters; lower k, or add data"
             )
 
     def _finish(self) -> None:

@@ -58,7 +58,7 @@ def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
     if channel.name == "train" and wanted.k > most_rows(sources, table_format):
         raise UserError(
             f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "
-            "clusters"
+            "clusters; lower k, or add data"
         )
 
 
