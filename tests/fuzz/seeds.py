@@ -200,6 +200,7 @@ ONCE: dict[str, dict[str, tuple[int, bytes]]] = {
     "csv_channel": {
         "a-header-fills-a-block": (1, b"a long name of its own,b\n1,2\n3,4\n"),
         "empty-lines-fill-a-block": (1, b"\n" * 60 + b"1,2\n3,4\n"),
+        "a-mark-behind-empty-lines": (1, b"\n" * 32 + b"\xef\xbb\xbf" + b"\n" * 20),
         "a-mark-in-the-middle": (1, b"\xef\xbb\xbf0,2\r\n\r\n\xef\xbb\xbf03,4"),
     },
     "npy_channel": {

@@ -61,7 +61,7 @@ class ParquetFile(BlockFile):
             return self._convert(batch)
         if self._n_rows != self._n_there:
             raise self._error(
-                f"{self._n_rows} rows are there of {self._n_there} that it says; write the file anew"
+                f"it has {self._n_rows} rows of {self._n_there} that it says; write the file anew"
             )
         return None
 
