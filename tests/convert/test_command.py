@@ -77,7 +77,7 @@ def test_what_is_wrong_is_said_in_one_line(folder):
     done = convert(folder, "in.csv", "out.pbr")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "ClientError: in.csv, row 2, column 2: 'x' is no number; fill it in or drop the row\n"
+        "ClientError: in.csv, row 2 at byte 4, column 2: 'x' is no number; mend or remove it\n"
     )
     assert sorted(path.name for path in folder.iterdir()) == ["in.csv", "train.npy"]
 

@@ -121,7 +121,8 @@ def test_an_error_in_the_middle_leaves_nothing(run, tmp_path, to):
     path = broken(tmp_path)
     told = refused(run, [path], tmp_path / "new" / "out", to=to, rows_per_file=100_000,
                    kind=DecodeError)  # fmt: skip
-    assert told == f"{path}, row 400001, column 2: 'x' is no number; fill it in or drop the row"
+    where = f"{path}, row 400001 at byte 2400000, column 2"
+    assert told == f"{where}: 'x' is no number; mend or remove it"
     assert names(tmp_path) == ["in.csv"]
 
 

@@ -90,7 +90,9 @@ def test_rows_of_another_width(run, tmp_path, width):
     other = put(tmp_path, ",".join("1" * width) + "\n", "other.csv")
     with pytest.raises(UserError) as caught:
         run([put(tmp_path, "1,2\n"), other], tmp_path / "out.npy")
-    assert str(caught.value).startswith(f"{other}, row 1: a line of {width} columns; expected are")
+    assert str(caught.value).startswith(
+        f"{other}, row 1 at byte 0: a line of {width} columns; expected are"
+    )
     assert str(caught.value).endswith(f"; {tmp_path / 'in.csv'} has 2 features")
 
 
@@ -103,13 +105,13 @@ def test_rows_of_another_width(run, tmp_path, width):
 )
 def test_labels_that_are_no_numbers(run, tmp_path, labels, hint):
     path = put(tmp_path, "a,1\nb,2\n")
-    expected = "in.csv, row 1, column 1: 'a' is no number; fill it in or drop the row"
+    expected = "in.csv, row 1 at byte 0, column 1: 'a' is no number; mend or remove it"
     assert told(run, path, **labels) == expected + hint
 
 
 def test_columns_of_text(run, tmp_path):
     parquet.write_table(pa.table({"name": ["a"], "x": [1]}), tmp_path / "in.parquet")
-    expected = "in.parquet: column 'name' is of type string, not of numbers"
+    expected = "in.parquet: column 'name' is of type string, not of numbers; convert it, or drop it"
     assert told(run, tmp_path / "in.parquet") == expected
 
 
@@ -175,10 +177,11 @@ def test_what_is_no_record(run, tmp_path):
 def test_a_matrix_that_is_none(run, tmp_path):
     np.save(tmp_path / "in.npy", np.arange(5))
     assert told(run, tmp_path / "in.npy", "out.csv") == (
-        "in.npy: an array of shape (5,); rows behind one another are read"
+        "in.npy: an array of shape (5,); save a matrix, row behind row (order='C')"
     )
     assert told(run, put(tmp_path, b"1,2\n", "in.npy"), "out.csv") == (
-        "in.npy: no matrix as NumPy saves it: it begins with 312c320a"
+        "in.npy: no matrix as numpy.save writes it: it begins with 312c320a; check ContentType, or "
+        "save it so"
     )
 
 

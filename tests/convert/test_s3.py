@@ -127,7 +127,7 @@ def test_an_error_in_the_middle_leaves_nothing(run, bucket, tmp_path):
     bucket.put_object(Key="in/0.csv", Body=b"1,2,3\n" * 400_000)
     bucket.put_object(Key="in/1.csv", Body=b"1,2,3\n1,x,3\n")
     told = refused(run, ["s3://data/in"], "s3://data/out/", rows_per_file=100_000, kind=DecodeError)
-    assert told.startswith("s3://data/in/1.csv, row 2, column 2: 'x' is no number")
+    assert told.startswith("s3://data/in/1.csv, row 2 at byte 6, column 2: 'x' is no number")
     refused(run, ["s3://data/in"], tmp_path / "out", rows_per_file=100_000, kind=DecodeError)
     assert keys(bucket) == ["in/0.csv", "in/1.csv"]
     assert list(bucket.multipart_uploads.all()) == list(tmp_path.iterdir()) == []

@@ -188,7 +188,7 @@ def test_a_byte_order_mark_is_dropped_where_the_file_begins_only(tmp_path, monke
     path = put(tmp_path, "\ufeffa,1,2,3\nb,4,5,6\n\ufeffc,7,8,9\n")
     assert read([path]).tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     path = put(tmp_path, "\n" * 12 + "\ufeff\n1,2,3\n")
-    assert "row 1: a line of 1 columns" in refusal(path)
+    assert "row 1 at byte 12: a line of 1 columns" in refusal(path)
     path = put(tmp_path, "\ufeff\ufeff1,2,3\n")
     assert refusal(path).startswith(f"{path}, row 1 at byte 3, column 1: '\\ufeff1' is no number")
 

@@ -123,7 +123,7 @@ def test_without_a_row_there_is_none(put, content_type):
     [
         (write_rows(ROWS)[:30], RECORDIO_PROTOBUF, "record 0 at byte 0: the data ends inside this"),
         (b"1,2\n", RECORDIO_PROTOBUF, "record 0 at byte 0: no RecordIO record starts here"),
-        (b"1,2\n", NPY, "no matrix as NumPy saves it"),
+        (b"1,2\n", NPY, "no matrix as numpy.save writes it"),
         (b"1,2\n", PARQUET, "no Parquet file"),
         (gzip.compress(table()), PARQUET, "Parquet is read from plain files only"),
         (gzip.compress(b"1,2\n")[:-9], CSV, "cut short"),

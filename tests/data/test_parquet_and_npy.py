@@ -132,9 +132,9 @@ def test_parquet_that_has_other_rows_than_it_says_is_refused(tmp_path):
     n_77, n_80 = b"\x16\x9a\x01", b"\x16\xa0\x01"  # of the file, its one group, and its columns
     assert whole.count(n_77) == 5
     text = refusal(put(tmp_path, whole.replace(n_77, n_80, 1)), PARQUET)
-    assert text.endswith("data: it says that it has 80 rows, its groups 77")
+    assert text.endswith("data: it says that it has 80 rows, its groups 77; write the file anew")
     text = refusal(put(tmp_path, whole.replace(n_77, n_80)), PARQUET)
-    assert text.endswith("data: 77 rows are there of 80 that it says")
+    assert text.endswith("data: it has 77 rows of 80 that it says; write the file anew")
 
 
 def test_a_name_of_a_column_that_is_no_text_is_refused(tmp_path):
@@ -212,7 +212,7 @@ def test_matrices_are_read_row_by_row(tmp_path, monkeypatch, version, kind):
         (header(b"{[]: 1}"), "a header that NumPy cannot read"),
         (header(b"{1: 2, 'shape': 3}"), "a header that NumPy cannot read"),
         (header(b"-" * 60_000 + b"1"), "a header that NumPy cannot read"),
-        (header(SHAPED % b"(-5, 3)"), r"an array of shape \(-5, 3\); rows behind"),
+        (header(SHAPED % b"(-5, 3)"), r"an array of shape \(-5, 3\); save a matrix"),
         (as_npy(np.ones((3, 4))), "4 columns; expected are 3 features"),
         (as_npy(np.ones(3)), r"an array of shape \(3,\); save a matrix, row behind row"),
         (as_npy(np.asfortranarray(ROWS)), r"an array of shape \(1000, 3\) by columns"),

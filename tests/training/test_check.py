@@ -154,10 +154,7 @@ def test_labels_are_told_by_an_option(check_data):
     assert "taken as a header, not as data: name,x,y" in complaint
     code, _, complaint = check_data(files)
     assert code == 2
-    assert (
-        "a.csv, row 1 at byte 9, column 1: 'b' is no number; fill it in or drop the row"
-        in complaint
-    )
+    assert "a.csv, row 1 at byte 9, column 1: 'b' is no number; mend or remove it" in complaint
 
 
 def test_options_go_before_what_the_data_say(check_data):
@@ -207,7 +204,7 @@ def test_one_file_may_be_checked(check_data, blobs):
             "label_size=2 leaves none of the 2 columns of a row",
         ),
         ({"a": b"1\n"}, ["--content-type", "csv"], "registered for ContentType 'csv'"),
-        ({"a.npy": b"1\n"}, [], "some data/a.npy: no matrix as NumPy saves it"),
+        ({"a.npy": b"1\n"}, [], "some data/a.npy: no matrix as numpy.save writes it"),
         (
             {"a": npy_of(np.ones((2, 3)))},
             ["--label-size", "1"],
@@ -255,5 +252,5 @@ def test_the_real_command_checks_data(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     where = f"{tmp_path}/b.csv, row 2 at byte 4, column 2"
-    assert done.stderr == f"ClientError: {where}: 'oh' is no number; fill it in or drop the row\n"
+    assert done.stderr == f"ClientError: {where}: 'oh' is no number; mend or remove it\n"
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.csv", "b.csv"]

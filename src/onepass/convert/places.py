@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -71,8 +72,11 @@ class _LocalFile:
         self.hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self.n_bytes = 0
         self._is_new = False
-        with _told(path):
-            self._file: BinaryIO = self.hidden.open("wb")
+        self._file: BinaryIO = io.BytesIO()
+
+    def begin(self) -> None:
+        with _told(self.path):
+            self._file = self.hidden.open("wb")
 
     def write(self, data: bytes | memoryview) -> None:
         with _told(self.path):
@@ -136,7 +140,8 @@ class LocalPlace:
         """Begin a file."""
         self._make_folder()
         file = _LocalFile(self._path / name if self.is_folder else self._path)
-        self._files.append(file)
+        self._files.append(file)  # first: a signal may come as soon as it is there
+        file.begin()
         return file
 
     def commit(self) -> None:
@@ -169,8 +174,8 @@ class LocalPlace:
         ]
         with _told(self._folder):
             for folder in reversed(missing):
+                self._made.append(folder)  # first, as above
                 folder.mkdir(exist_ok=True)
-                self._made.append(folder)
 
 
 class S3Place:

@@ -20,7 +20,7 @@ from onepass.data.streams import Opened, unfolded
 from onepass.data.table_format import RowFile
 from onepass.errors import DecodeError
 
-_PLACE = re.compile(r"row (\d+), column (\d+)")
+_PLACE = re.compile(r"row (\d+) at byte \d+, column (\d+)")
 
 
 def read_blocks(
@@ -94,13 +94,14 @@ def _tabled(
 
 
 def _hint(error: DecodeError, file_format: FileFormat, reading: Reading) -> str:
-    """Say what may be meant where a column of a CSV file holds text."""
+    """Say what to do, and what may be meant where a column of a CSV file holds text."""
     place = _PLACE.fullmatch(error.where)
+    remedy = "; mend or remove it" if error.skippable else ""
     if file_format != FileFormat.CSV or not place or "' is no number" not in error.reason:
-        return ""
+        return remedy
     row, column = int(place[1]), int(place[2])
     if column <= reading.label_size:
-        return "; labels that are kept are numbers (--labels drop leaves them out)"
+        return remedy + "; labels that are kept are numbers (--labels drop leaves them out)"
     if row == 1:
-        return "; or columns up to it are labels (--label-size, --labels drop)"
-    return ""
+        return remedy + "; or columns up to it are labels (--label-size, --labels drop)"
+    return remedy

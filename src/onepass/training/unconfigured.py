@@ -14,7 +14,7 @@ from onepass.data.channels import find_files
 from onepass.data.first_row import FirstRow, content_type_of, first_row
 from onepass.data.sources import Span, is_compressed, n_bytes_of, whole_files
 from onepass.data.table_format import NPY, format_of
-from onepass.errors import UserError, WidthError
+from onepass.errors import DecodeError, UserError, WidthError
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 
 
@@ -129,6 +129,9 @@ def read(found: Found) -> Read:
             pass
     except WidthError as error:
         raise UserError(f"feature_dim={found.n_features} does not fit the data: {error}") from error
+    except DecodeError as error:
+        remedy = "; mend or remove it" if error.skippable else ""
+        raise UserError(f"{error}{remedy}") from error
     if not reader.n_rows:
         raise UserError(f"{found.path} has no rows")
     return Read(reader.n_rows, time.monotonic() - started)
