@@ -193,6 +193,21 @@ def test_a_byte_order_mark_is_dropped_where_the_file_begins_only(tmp_path, monke
     assert refusal(path).startswith(f"{path}, row 1 at byte 3, column 1: '\\ufeff1' is no number")
 
 
+@pytest.mark.parametrize("block", [1, 8, 100])
+@pytest.mark.parametrize("text", ['a,1,2,3\n"b\n9,9,9,9\n",4,5,6\n', 'a,1,2,3\nb,4,5,"6\n'])
+def test_a_line_break_in_quotes_is_refused_wherever_a_block_begins(
+    tmp_path, monkeypatch, text, block
+):
+    monkeypatch.setattr(csv_file, "READ_BYTES", block)
+    path = put(tmp_path, text)
+    assert refusal(path).startswith(f"{path}, row 2")
+
+
+def test_quotes_that_end_in_their_line_may_hold_commas_and_quotes(tmp_path):
+    path = put(tmp_path, 'a,1,2,3\n"b, c",4,5,6\n"d ""e""",7,8,9\n6" f,1,2,"3"\n\n')
+    assert read([path]).tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [1, 2, 3]]
+
+
 def test_a_header_in_the_middle_is_refused(tmp_path):
     path = put(tmp_path, "a,b,c\n1,2,3\na,b,c\n4,5,6\n")
     assert refusal(path) == f"{path}, row 2 at byte 12, column 1: 'a' is no number"

@@ -36,6 +36,9 @@ _ROW = re.compile(
 )
 _WIDTH = re.compile(r"Expected \d+ columns, got (\d+)")
 _VALUE = re.compile(r"CSV conversion error to float: invalid value '(.*)'", re.DOTALL)
+_FIELD = rb'(?:"(?:[^"]|"")*+"[^,]*+|[^",][^,]*+|)'
+_QUOTES_END = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+", re.DOTALL)
+_OPEN_QUOTE = "a quote that does not end on its line; write each row on one line"
 _SHOWN, _HEADER_SHOWN = 40, 200
 
 
@@ -185,10 +188,17 @@ class CsvFile(BlockFile):
                 check_utf8=False,
             ),
         )
+        if b'"' in lines and not self._quotes_end(table.num_rows):
+            raise pa.ArrowInvalid(_OPEN_QUOTE)
         rows = np.empty((table.num_rows, self._n_features), np.float32)
         for j, column in enumerate(table.itercolumns()):
             rows[:, j] = column.to_numpy()
         return rows
+
+    def _quotes_end(self, n_rows: int) -> bool:
+        """Whether no quotes hold the end of a line, which pyarrow takes for text."""
+        there = [line[0] for line in _LINE.finditer(self._piece)]
+        return len(there) == n_rows and _QUOTES_END.fullmatch(there[-1]) is not None
 
     def _explained(self, message: str) -> tuple[str, type[DecodeError], int | None]:
         """Put into words what pyarrow says of a line: the reason, its kind and the column."""
@@ -210,9 +220,8 @@ class CsvFile(BlockFile):
         [line] = _LINE.finditer(self._piece)
         where = self._where(self._n_bytes + line.start(), column)
         self._n_rows += 1
-        if line[0].count(b'"') % 2:  # nobody knows where the next row begins
-            reason = "a quote that does not end on its line; write each row on one line"
-            return DecodeError(reason, where=where, source=self._name)
+        if not _QUOTES_END.fullmatch(line[0]):  # nobody knows where the next row begins
+            return DecodeError(_OPEN_QUOTE, where=where, source=self._name)
         return kind(reason, where=where, source=self._name, skippable=True)
 
     def _refusal(self, row: int, feature: int) -> DecodeError:
