@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from onepass.data.sources import n_bytes_of, whole_files
@@ -76,8 +77,9 @@ def _read(channel: Channel, job: JobInput) -> Checked:
     sources = whole_files(files_of(channel, host_of(job)))
     reader, started = reader_of(sources, channel, job.hyperparameters), time.monotonic()
     try:
-        for _ in reader:
-            pass
+        with closing(iter(reader)) as batches:
+            for _ in batches:
+                pass
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
     seconds = time.monotonic() - started
