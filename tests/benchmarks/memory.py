@@ -151,11 +151,12 @@ def parameters_of(k: int) -> Parameters:
 
 
 def stated(n_features: int, k: int) -> float:
-    """Return the bytes that README and `onepass.KMeans` state."""
+    """Return the bytes that README states: what `onepass.KMeans` does, and a batch read ahead."""
     d, known = n_features, parameters_of(k)
-    m, b = known.n_sampled(d), max(known.n_in_batch(d), 3 * known.n_centers)
+    m, r = known.n_sampled(d), known.n_in_batch(d)
+    b = max(r, 3 * known.n_centers)
     pairs = known.n_centers**2 if known.n_centers <= 2304 else 0
-    return m * (10 * d + 80) + 40 * known.n_centers * d + 4 * pairs + 4 * b * d + 2 * MIB
+    return m * (10 * d + 80) + 40 * known.n_centers * d + 4 * pairs + 4 * (b + r) * d + 2 * MIB
 
 
 def measure_shape(shape: str, parent: Path | None, least: Job) -> dict[str, Any]:

@@ -107,12 +107,16 @@ class BatchReader:
         """Read all sources, into each of a ring of batches in turn."""
         self.bad = BadRecords(self._max_bad_records)
         choice = Choice()
-        ring = cycle([self._new_batch(choice) for _ in range(_N_BATCHES)])
+        n_most = min(self.batch_rows, most_rows(self.sources, self._format, enough=self.batch_rows))
+        ring = cycle([self._new_batch(n_most, choice) for _ in range(_N_BATCHES)])
         batch, n_rows, n_bytes = next(ring), 0, 0
+        before: RowFile | None = None
         for source in self.sources:
             with OpenSource(source, stop) as open_source:
                 for opened in open_source.objects():
                     file = self._format.open(opened, self.n_features)
+                    file.follow(before)
+                    before = file
                     while (n := self._fill(batch, file, opened.name)) or batch.full:
                         n_rows += n
                         if batch.full:
@@ -121,9 +125,8 @@ class BatchReader:
                 n_bytes += open_source.n_read
         yield _Read(batch.take(), n_rows, n_bytes)
 
-    def _new_batch(self, choice: Choice) -> Batch:
+    def _new_batch(self, n_most: int, choice: Choice) -> Batch:
         room = max(1, _MOST_VALUES // self.n_features)
-        n_most = min(self.batch_rows, most_rows(self.sources, self._format))
         if self._keep_sparse == "auto":
             return UndecidedBatch(choice, n_most, min(n_most, room), self.n_features)
         if self._keep_sparse:
@@ -167,9 +170,17 @@ class _Read(NamedTuple):
     n_bytes: int
 
 
-def most_rows(sources: Sequence[Source], table_format: TableFormat = RECORDS) -> int:
-    """Return more rows than the sources can hold, so that nothing is made far too large."""
-    unknown = (isinstance(source, Pipe) or is_compressed(source.path) for source in sources)
-    if not table_format.least_row_bytes or any(unknown):
+def most_rows(
+    sources: Sequence[Source], table_format: TableFormat = RECORDS, *, enough: int = sys.maxsize
+) -> int:
+    """Return more rows than the sources can hold, so that nothing is made far too large.
+
+    Where they may hold `enough`, by their sizes, that is not looked into any further: no file is
+    opened to see whether it is compressed.
+    """
+    if not table_format.least_row_bytes or any(isinstance(source, Pipe) for source in sources):
         return sys.maxsize
-    return n_bytes_of(sources) // table_format.least_row_bytes + 1
+    most = n_bytes_of(sources) // table_format.least_row_bytes + 1
+    if most >= enough or any(is_compressed(source.path) for source in sources):
+        return sys.maxsize
+    return most

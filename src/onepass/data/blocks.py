@@ -28,6 +28,10 @@ class BlockFile(ABC):
         self._block: Array = np.empty((0, n_features), np.float32)
         self._at = 0  # of the block's rows
 
+    def follow(self, before: object) -> None:
+        """Take nothing over; see `RowFile`."""
+        del before
+
     def decode(self, out: Rows) -> Decoded:
         """Write the next rows to the head of `out`; see `RowFile`."""
         while self._at == len(self._block):

@@ -53,25 +53,23 @@ def find_files(directory: Path) -> list[Path]:
     UserError
         When a directory cannot be read.
     """
-    files: list[Path] = []
-    entered: set[str] = set()
-    onerror = _refuse if directory.exists() else None
-    for parent, directories, names in os.walk(directory, onerror=onerror, followlinks=True):
-        entered.add(os.path.realpath(parent))
-        directories[:] = [
-            name
-            for name in directories
-            if not name.startswith(HIDDEN)
-            and os.path.realpath(Path(parent, name)) not in entered  # a link back to where it is
-        ]
-        files += [Path(parent, name) for name in names if not name.startswith(HIDDEN)]
-    return sorted(
-        (path for path in files if path.is_file()),
-        key=lambda path: path.relative_to(directory).parts,
-    )
+    found = _walk(str(directory), frozenset()) if directory.exists() else []
+    return sorted(map(Path, found), key=lambda path: path.parts)
 
 
-def _refuse(error: OSError) -> None:
-    raise UserError(
-        f"cannot read {error.filename}: {error.strerror}; {what_to_do(error)}"
-    ) from error
+def _walk(directory: str, above: frozenset[str]) -> list[str]:
+    """List files below a directory that is reached by way of others, given by their real paths."""
+    try:
+        with os.scandir(directory) as entries:  # it knows what is a file without a look at each
+            there = [entry for entry in entries if not entry.name.startswith(HIDDEN)]
+            files = [entry.path for entry in there if entry.is_file()]
+            directories = [entry.path for entry in there if entry.is_dir()]
+    except OSError as error:
+        raise UserError(
+            f"cannot read {error.filename}: {error.strerror}; {what_to_do(error)}"
+        ) from error
+    above |= {os.path.realpath(directory)}
+    for path in directories:
+        if os.path.realpath(path) not in above:  # a link back to where it is
+            files += _walk(path, above)
+    return files

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -172,7 +173,6 @@ class CsvFile(BlockFile):
         return np.empty((0, self._n_features), np.float32)
 
     def _parse(self) -> Rows:
-        names = self._names[self._label_size :]
         lines = self._piece
         if lines.startswith(_BYTE_ORDER_MARK):  # pyarrow drops it, which is right in a file only
             lines = b"\n" + lines
@@ -181,12 +181,7 @@ class CsvFile(BlockFile):
             pyarrow.csv.ReadOptions(
                 use_threads=False, block_size=len(lines) + 1, column_names=self._names
             ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.float32()),
-                include_columns=names,
-                null_values=[],
-                check_utf8=False,
-            ),
+            convert_options=_conversion(len(self._names), self._label_size or 0),
         )
         if b'"' in lines and not self._quotes_end(table.num_rows):
             raise pa.ArrowInvalid(_OPEN_QUOTE)
@@ -238,6 +233,18 @@ class CsvFile(BlockFile):
         row = f"row {self._n_rows + 1}" + ("" if at is None else f" at byte {at}")
         place = line if self._start else row
         return place if column is None else f"{place}, column {column + 1}"
+
+
+@lru_cache(maxsize=8)
+def _conversion(n_columns: int, n_labels: int) -> pyarrow.csv.ConvertOptions:
+    """Make them once: for a small file, that takes as long as reading it."""
+    names = [str(i) for i in range(n_labels, n_columns)]
+    return pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.float32()),
+        include_columns=names,
+        null_values=[],
+        check_utf8=False,
+    )
 
 
 def _halves(piece: bytes) -> list[bytes]:

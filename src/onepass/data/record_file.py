@@ -43,6 +43,14 @@ class RecordFile:
         self._left = self._buffer[:0]
         self._at_end = False
 
+    def follow(self, before: object) -> None:
+        """Take over the memory and the layout of a file that has been read; see `RowFile`."""
+        if isinstance(before, RecordFile):
+            for name in ("_room", "_buffer", "_decoder"):
+                setattr(self, name, getattr(before, name))
+            self._left = self._buffer[:0]
+            self._decoder.restart()
+
     def decode(self, out: Rows) -> Decoded:
         """Write the next rows to the head of `out`; see `RowFile`."""
         return self._next(lambda left: self._decoder.decode(left, out))

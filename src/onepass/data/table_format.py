@@ -23,6 +23,18 @@ PARQUET, NPY = "application/x-parquet", "application/x-npy"
 class RowFile(Protocol):
     """One object of a channel, as rows."""
 
+    def follow(self, before: object) -> None:
+        """Before the first row, take over what is of use of an object that has been read.
+
+        With thousands of small files, most of the time would go into memory and into finding out
+        again what was known of the file before.
+
+        Parameters
+        ----------
+        before : RowFile
+            Of the same width; it is not to be used any more.
+        """
+
     def decode(self, out: Rows) -> Decoded:
         """Write the next rows to the head of `out`.
 

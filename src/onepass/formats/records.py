@@ -160,6 +160,10 @@ class RecordDecoder:
             n_rows += n
         return Decoded(position, n_rows) if n_rows else Decoded(0, 0)
 
+    def restart(self) -> None:
+        """Begin another stream: positions count anew, and what is known of layouts is kept."""
+        self.n_records = self.n_bytes = self._padding_due = 0
+
     def peek(self, data: Bytes) -> bool:
         """Check the width of the record at the head of `data`, without unfolding it.
 

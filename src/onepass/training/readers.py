@@ -55,7 +55,7 @@ def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
     sources = whole_files(list_files(channel.directory, channel.name))
     table_format = format_of(channel.content_type, channel.name)
     reader_of(sources, channel, wanted).peek()
-    if channel.name == "train" and wanted.k > most_rows(sources, table_format):
+    if channel.name == "train" and wanted.k > most_rows(sources, table_format, enough=wanted.k):
         raise UserError(
             f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "
             "clusters; lower k, or add data"
