@@ -62,8 +62,8 @@ class BatchReader:
     Of the CPU seconds of a pass over a million rows of 26 features (k = 10), 0.26 are those of the
     caller; reading takes 0.07 from plain records or a matrix, 0.14 from records in gzip, 0.21 from
     Parquet and 0.72 from CSV. Whichever is less is hidden behind the other where there is a core
-    to spare, as is the wait for a slow pipe or disk; where there is none, a thread costs 3 % of the
-    CPU seconds, for a pipe 5 to 10 %. So it always reads ahead.
+    to spare, as is the wait for a slow pipe or disk; where there is none, a thread costs 3 to 5 %
+    of the CPU seconds, for a pipe up to 10 %. So it always reads ahead.
     """
 
     def __init__(
