@@ -61,3 +61,10 @@ def test_sparse(tmp_path):
     table = run("sparse", *shape)
     for name in ("Onepass", "Onepass, unfolded", "KMeans, one start", "MiniBatchKMeans"):
         assert f"| 2,000 x 300, 9 values, k = 3 | {name} |" in table
+
+
+def test_files(tmp_path):
+    small = ("--rows", 2000, "--files", 50, "--rounds", 1, "--dir", tmp_path)
+    table = run("files", *small, "--json", tmp_path / "figures.json")
+    assert "| many files | 50 | 2,000 |" in table
+    assert "| one file of ten times the rows | 1 | 20,000 |" in table

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onepass.data.batches import BatchReader, most_rows
 from onepass.data.record_file import READ_BYTES
-from onepass.data.sources import whole_files
+from onepass.data.sources import Span, whole_files
 from onepass.errors import DecodeError, PlatformError, WidthError
 from onepass.formats.record_writer import write_rows
 
@@ -201,3 +201,40 @@ def test_files_never_hold_more_rows_than_the_most(tmp_path):
     assert (
         15 <= most_rows(whole_files(files)) <= sum(path.stat().st_size for path in files) // 8 + 1
     )
+
+
+def test_no_file_is_opened_to_tell_how_many_rows_there_may_be_where_they_are_enough(tmp_path):
+    """A file of 1,600 bytes holds fewer than 201 rows; it is opened only where that matters."""
+    spans = [Span(tmp_path / "not there", 0, 1600)]
+    assert most_rows(spans, enough=201) > 2**60
+    with pytest.raises(PlatformError):
+        most_rows(spans, enough=202)
+
+
+@pytest.mark.parametrize("n_rows", [1, 70])
+def test_files_of_other_layouts_follow_one_another(tmp_path, n_rows):
+    """What is known of one file does not mislead in the next."""
+    rows = np.random.default_rng(5).random((9, n_rows, 3), np.float32)
+    ways = [
+        write_rows,
+        lambda part: write_rows(part, np.arange(n_rows, dtype=np.float32)),
+        lambda part: write_rows(part, sparse=True),
+        lambda part: write_rows(part.astype(np.float64)),
+    ]
+    files = put(tmp_path, *(ways[i % 4](part) for i, part in enumerate(rows)))
+    assert np.array_equal(np.concatenate(batches(files)), rows.reshape(-1, 3))
+
+
+def test_places_count_within_a_file_whatever_came_before(tmp_path):
+    good = write_rows(rows_of(5))
+    files = put(tmp_path, good, good[:-1], good)
+    assert f"{files[1]}, record 4 at byte 144: the data ends inside" in refusal(files)
+
+
+def test_a_file_that_lacks_its_last_padding_takes_none_from_the_next(tmp_path):
+    """This record has 31 bytes and one of padding."""
+    rows = np.float32([[0, 2, 0, 5]])
+    data = write_rows(rows, sparse=True)
+    assert (len(data), data[4]) == (40, 31)
+    found = batches(put(tmp_path, data[:-1], data, data[:-1]), n_features=4)
+    assert np.array_equal(np.concatenate(found), np.repeat(rows, 3, axis=0))

@@ -65,6 +65,7 @@ def test_links_to_files_are_read_and_broken_ones_passed_over(channel, tmp_path):
     put(tmp_path, "elsewhere")
     (channel / "a").symlink_to(tmp_path / "elsewhere")
     (channel / "b").symlink_to(tmp_path / "nowhere")
+    (channel / "c").symlink_to(channel / "c")
     assert names(channel) == ["a"]
 
 

@@ -104,6 +104,21 @@ def test_from_files_that_are_opened_once(opt_ml, run, blobs, expected):
     assert run({"TrainingInputMode": "FastFile"}) == expected
 
 
+@pytest.mark.parametrize("mode", ["File", "FastFile"])
+@pytest.mark.parametrize("content_type", ["application/x-recordio-protobuf", "text/csv"])
+def test_thousands_of_small_files_make_the_model_of_one(opt_ml, run, blobs, mode, content_type):
+    rows = np.random.default_rng(8).permutation(np.tile(blobs, (10, 1)))
+    write = as_text if content_type == "text/csv" else write_rows
+    channel = {"TrainingInputMode": mode, "ContentType": content_type}
+    path = opt_ml.put(write(rows))
+    one = run(channel, num_workers="1")
+    path.unlink()
+    ends = np.sort(np.random.default_rng(9).choice(np.arange(1, len(rows)), 1999, replace=False))
+    for i, part in enumerate(np.split(rows, ends)):
+        opt_ml.put(write(part), name=f"{i // 100:02}/{i:04}")
+    assert run(channel, num_workers="1") == one
+
+
 def test_a_small_compressed_file_may_hold_many_rows(opt_ml, run):
     opt_ml.put(gzip.compress(write_rows(np.ones((50_000, 3), np.float32))))
     run(k="3000", extra_center_factor="1")

@@ -53,23 +53,28 @@ def find_files(directory: Path) -> list[Path]:
     UserError
         When a directory cannot be read.
     """
-    found = _walk(str(directory), frozenset()) if directory.exists() else []
+    found = _walk(str(directory), set()) if directory.exists() else []
     return sorted(map(Path, found), key=lambda path: path.parts)
 
 
-def _walk(directory: str, above: frozenset[str]) -> list[str]:
-    """List files below a directory that is reached by way of others, given by their real paths."""
+def _walk(directory: str, entered: set[str]) -> list[str]:
+    """List files below a directory; `entered` are the real paths of those walked through before."""
+    entered.add(os.path.realpath(directory))
+    files, directories = [], []
     try:
         with os.scandir(directory) as entries:  # it knows what is a file without a look at each
-            there = [entry for entry in entries if not entry.name.startswith(HIDDEN)]
-            files = [entry.path for entry in there if entry.is_file()]
-            directories = [entry.path for entry in there if entry.is_dir()]
+            for entry in entries:
+                target = Path(entry) if entry.is_symlink() else entry
+                if entry.name.startswith(HIDDEN):
+                    continue
+                if target.is_file():
+                    files.append(entry.path)
+                elif target.is_dir() and os.path.realpath(entry) not in entered:
+                    directories.append(entry.path)  # no link back to where it is
     except OSError as error:
         raise UserError(
             f"cannot read {error.filename}: {error.strerror}; {what_to_do(error)}"
         ) from error
-    above |= {os.path.realpath(directory)}
-    for path in directories:
-        if os.path.realpath(path) not in above:  # a link back to where it is
-            files += _walk(path, above)
+    for path in sorted(directories):
+        files += _walk(path, entered)
     return files

@@ -46,8 +46,8 @@ class RecordFile:
     def follow(self, before: object) -> None:
         """Take over the memory and the layout of a file that has been read; see `RowFile`."""
         if isinstance(before, RecordFile):
-            for name in ("_room", "_buffer", "_decoder"):
-                setattr(self, name, getattr(before, name))
+            self._room, self._buffer = before._room, before._buffer  # noqa: SLF001 - one of us
+            self._decoder = before._decoder  # noqa: SLF001 - likewise
             self._left = self._buffer[:0]
             self._decoder.restart()
 
