@@ -67,7 +67,8 @@ static bits4 copy(const uint8_t *from, float *to, int64_t n)
     if (n < 4) {
         for (int64_t i = 0; i < n; i++)
             found[0] |= (load4(from + 4 * i) & INFINITE) == INFINITE;
-        memcpy(to, from, (size_t)n * 4);
+        if (n) /* else there may be nothing at all to copy from */
+            memcpy(to, from, (size_t)n * 4);
         return found;
     }
     for (int64_t i = 0; i + 4 < n; i += 4) {
