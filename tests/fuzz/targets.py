@@ -14,7 +14,7 @@ import channel_targets as channel
 import formats_targets as formats
 import job_targets as job
 import pyarrow as pa
-from memory import limited
+from memory_limits import limited
 
 CORPUS = Path(__file__).with_name("corpus")
 

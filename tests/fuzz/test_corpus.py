@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from checks import BrokenPromiseError
-from memory import limited
+from memory_limits import limited
 from run import LONGEST_BYTES
 from targets import CORPUS, TARGETS, Target, ready, run_one
 
