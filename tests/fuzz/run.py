@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=int, default=60, help="for each decoder (60)")
+    parser.add_argument("--runs", type=int, default=-1, help="inputs at most (-1: no limit)")
     parser.add_argument("--seed", type=int, default=0, help="of the mutations (0: any)")
     parser.add_argument("--keep", action="store_true", help="take what was found into the corpus")
     options = parser.parse_args()
@@ -70,10 +72,11 @@ def main() -> int:
         for name in names:
             keep(name)
         return 0
-    return fuzz_all(names, options.seconds, options.seed)
+    limits = f"-max_total_time={options.seconds}", f"-runs={options.runs}"
+    return fuzz_all(names, (*limits, f"-seed={options.seed}"))
 
 
-def fuzz_all(names: list[str], seconds: int, seed: int) -> int:
+def fuzz_all(names: list[str], limits: tuple[str, ...]) -> int:
     """Fuzz, and print a line of the table for each."""
     print(
         "| decoder | s | executions | per s | inputs | edges | features | RSS MiB, first | last |"
@@ -81,10 +84,12 @@ def fuzz_all(names: list[str], seconds: int, seed: int) -> int:
     print("| --- " * 9 + "|")
     broken = []
     for name in names:
-        done = fuzz(name, seconds, seed)
+        started = time.monotonic()
+        done = fuzz(name, limits)
+        seconds = time.monotonic() - started
         report = understand(done.stdout)
         print(
-            f"| {name} | {seconds} | " + " | ".join(f"{figure:,}" for figure in report) + " |",
+            f"| {name} | {seconds:.0f} | " + " | ".join(f"{figure:,}" for figure in report) + " |",
             flush=True,
         )
         if done.returncode:
@@ -93,14 +98,13 @@ def fuzz_all(names: list[str], seconds: int, seed: int) -> int:
     return 1 if broken else 0
 
 
-def fuzz(name: str, seconds: int, seed: int) -> subprocess.CompletedProcess[str]:
+def fuzz(name: str, limits: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Fuzz one decoder; what is new lies in its folder of `FOUND`, what breaks it beside that."""
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
     return _atheris(
         name,
-        f"-max_total_time={seconds}",
-        f"-seed={seed}",
+        *limits,
         "-print_final_stats=1",
         f"-artifact_prefix={FOUND}/{name}-",
         found,
