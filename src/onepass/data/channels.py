@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from onepass.data.failures import what_to_do
@@ -53,14 +54,16 @@ def find_files(directory: Path) -> list[Path]:
     UserError
         When a directory cannot be read.
     """
-    found = _walk(str(directory), set()) if directory.exists() else []
-    return sorted(map(Path, found), key=lambda path: path.parts)
+    return list(_walk(str(directory), set())) if directory.exists() else []
 
 
-def _walk(directory: str, entered: set[str]) -> list[str]:
-    """List files below a directory; `entered` are the real paths of those walked through before."""
+def _walk(directory: str, entered: set[str]) -> Iterator[Path]:
+    """Yield files in order; `entered` are the real paths of the directories walked through before.
+
+    All names of one directory are in memory at a time, and those of the directories above it.
+    """
     entered.add(os.path.realpath(directory))
-    files, directories = [], []
+    files, directories = set[str](), set[str]()
     try:
         with os.scandir(directory) as entries:  # it knows what is a file without a look at each
             for entry in entries:
@@ -68,13 +71,15 @@ def _walk(directory: str, entered: set[str]) -> list[str]:
                 if entry.name.startswith(HIDDEN):
                     continue
                 if target.is_file():
-                    files.append(entry.path)
+                    files.add(entry.name)
                 elif target.is_dir() and os.path.realpath(entry) not in entered:
-                    directories.append(entry.path)  # no link back to where it is
+                    directories.add(entry.name)  # no link back to where it is
     except OSError as error:
         raise UserError(
             f"cannot read {error.filename}: {error.strerror}; {what_to_do(error)}"
         ) from error
-    for path in sorted(directories):
-        files += _walk(path, entered)
-    return files
+    for name in sorted(files | directories):
+        if name in files:
+            yield Path(directory, name)
+        else:
+            yield from _walk(f"{directory}/{name}", entered)

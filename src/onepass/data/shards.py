@@ -75,11 +75,12 @@ def cut(
     first, last = (total * i // host.n_hosts for i in (host.place, host.place + 1))
     wanted = [first + (last - first) * i // n_workers for i in range(n_workers + 1)]
     shards: list[list[Span]] = [[] for _ in range(n_workers)]
-    for path, _, size in whole:
-        cuts = [_boundary(path, at - before, size, boundary) for at in wanted]
+    for file in whole:
+        size = file.stop
+        cuts = [_boundary(file.path, at - before, size, boundary) for at in wanted]
         for shard, start, stop in zip(shards, cuts, cuts[1:], strict=False):
             if start < stop:
-                shard.append(Span(path, start, stop))
+                shard.append(file if stop - start == size else Span(file.path, start, stop))
         before += size
     return shards
 
