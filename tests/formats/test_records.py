@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from onepass.errors import DecodeError, TooLargeError, UserError
+from onepass.formats.record_decoder import RecordDecoder
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_row import read_row
 from onepass.formats.record_writer import write_predictions, write_rows
 from onepass.formats.recordio import MAGIC_BYTES, MAX_FRAME_BYTES, frame, next_record
-from onepass.formats.records import RecordDecoder, read_rows
+from onepass.formats.records import read_rows
 
 DENSE_WITH_LABEL = bytes.fromhex(
     "0a23d7ce 2c000000 0a16 0a06 76616c756573 120c 120a 0a08 0000c03f 00008041"

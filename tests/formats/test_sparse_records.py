@@ -10,11 +10,11 @@ from hypothesis.extra import numpy as hnp
 
 from onepass.errors import DecodeError
 from onepass.formats import compiled
+from onepass.formats.record_decoder import RecordDecoder
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_row import read_sparse_row
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import frame
-from onepass.formats.records import RecordDecoder
 from onepass.formats.sparse_room import SparseRoom
 
 WIDTH = 5

@@ -17,7 +17,7 @@ from targets import CORPUS, TARGETS, Target, ready, run_one
 from onepass.data.csv_file import CsvFile
 from onepass.data.gzip_stream import GzipStream
 from onepass.formats import record_row
-from onepass.formats.records import RecordDecoder
+from onepass.formats.record_decoder import RecordDecoder
 
 MOST_BYTES = 2**20
 SHORT_RUNS = 1500

@@ -28,10 +28,10 @@ from onepass.data.wrapped import unwrap
 from onepass.errors import DecodeError, WidthError
 from onepass.formats import ndarray, records
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
+from onepass.formats.record_decoder import RecordDecoder
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAX_FRAME_BYTES, frame, next_record
-from onepass.formats.records import RecordDecoder
 
 stable = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 

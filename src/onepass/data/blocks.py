@@ -9,7 +9,7 @@ import numpy as np
 from onepass.errors import DecodeError
 from onepass.finite import first_non_finite
 from onepass.formats.arrays import Array, Rows
-from onepass.formats.records import Decoded
+from onepass.formats.record_decoder import Decoded
 
 NOT_FINITE = "a value that is NaN or infinite as float32"
 

@@ -9,7 +9,7 @@ import numpy as np
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError
 from onepass.formats.arrays import Bytes, Rows
-from onepass.formats.records import Decoded, RecordDecoder
+from onepass.formats.record_decoder import Decoded, RecordDecoder
 from onepass.formats.sparse_room import SparseRoom
 
 READ_BYTES = 2**20

@@ -14,8 +14,8 @@ from onepass.data.streams import Opened
 from onepass.errors import UserError
 from onepass.formats.arrays import Rows
 from onepass.formats.media import CSV, RECORDIO_PROTOBUF, MediaType
+from onepass.formats.record_decoder import Decoded
 from onepass.formats.recordio import HEADER_BYTES
-from onepass.formats.records import Decoded
 
 PARQUET, NPY = "application/x-parquet", "application/x-npy"
 
