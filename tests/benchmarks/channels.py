@@ -4,9 +4,12 @@
 
 Prints Markdown: for each content type and way in (file, pipe, gzip, zstd), gigabytes a second of
 the bytes as they are before compression, CPU seconds for a gigabyte of them, and the same of others
-on the same file: reading it without decoding, pyarrow's own readers, igzip alone. One thread, and
-one that feeds the pipe; files lie in the page cache; medians of rounds in which all take turns.
-Rows are drawn like GDELT's.
+on the same file: reading it without decoding, `cat FILE > /dev/null` and `cat FILE | cat >
+/dev/null` (their start included), igzip alone, and the readers of pyarrow, pandas and NumPy. Where
+ONEPASS_ORACLES names a folder with an environment `sagemaker`, the SageMaker SDK's reader is timed
+on the head of the file. One thread, and one that feeds the pipe; files lie in the page cache; CPU
+seconds are those of all processes; medians of rounds in which all take turns. Rows are drawn like
+GDELT's.
 """
 
 from __future__ import annotations
@@ -14,14 +17,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -36,14 +44,39 @@ from onepass.formats.record_writer import write_rows
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's --doctest-modules imports it from afar
 from data_sets import heavy_tailed
+from decode import find_sdk
 
 BLOCK_ROWS, BATCH_ROWS, PIECE_BYTES = 20_000, 16_000, 2**20
+SDK_BYTES = 2**24
+SDK_READER = """
+import io, sys, time
+from sagemaker.amazon.common import read_records
+with open(sys.argv[1], "rb") as file:
+    head = file.read(int(sys.argv[2]))
+cpu, wall = time.process_time(), time.perf_counter()
+read_records(io.BytesIO(head))
+print(time.process_time() - cpu, time.perf_counter() - wall)
+"""
 TYPES = {
     "RecordIO-protobuf": "application/x-recordio-protobuf",
     "CSV": "text/csv",
     "Parquet": "application/x-parquet",
     "NumPy": "application/x-npy",
 }
+
+
+class Took(NamedTuple):
+    """Seconds of processors, and of the clock on the wall."""
+
+    cpu_s: float
+    wall_s: float
+
+
+def clocks() -> Took:
+    """Return the time now; of processors that of this process and of all it has waited for."""
+    waited_for = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = time.process_time() + waited_for.ru_utime + waited_for.ru_stime
+    return Took(cpu, time.perf_counter())
 
 
 def write_files(rows: np.ndarray, folder: Path) -> dict[str, Path]:
@@ -113,34 +146,90 @@ def arrow_parquet(path: Path) -> None:
     deque(parquet.ParquetFile(path, pre_buffer=False).iter_batches(use_threads=False), 0)
 
 
-def ways_in(name: str, path: Path, n_features: int) -> dict[str, Callable[[], object]]:
-    """Return what is timed for one format, by name."""
-    kind = TYPES[name]
+def shell(command: str, path: Path) -> None:
+    subprocess.run(["sh", "-c", command, "sh", path], check=True)
 
-    def of(file: Path) -> Callable[[], object]:
-        return lambda: ours(whole_files([file])[0], n_features, kind)
 
-    found: dict[str, Callable[[], object]] = {"read, not decoded": lambda: plain(path)}
-    found["file"] = of(path)
+def pandas_csv(path: Path) -> None:
+    import pandas as pd
+
+    pd.read_csv(path, header=None, dtype=np.float32)
+
+
+def pandas_parquet(path: Path) -> None:
+    import pandas as pd
+
+    pd.read_parquet(path, engine="pyarrow", use_threads=False)
+
+
+def numpy_load(path: Path) -> None:
+    np.load(path)
+
+
+def by_sdk(python: Path, path: Path, record_bytes: int) -> Took:
+    """Time the SDK's reader on whole records at the head of a file; returns that of all of it."""
+    n_bytes = min(SDK_BYTES // record_bytes * record_bytes, path.stat().st_size)
+    command = [python, "-W", "ignore", "-c", SDK_READER, path, str(n_bytes)]
+    quiet = {**os.environ, "SAGEMAKER_SUPPRESS_V2_WARNING": "1"}
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet).stdout
+    scale = path.stat().st_size / n_bytes
+    return Took(*(scale * float(seconds) for seconds in printed.splitlines()[-1].split()))
+
+
+Way = Callable[[], Took | None]
+"""What is timed; it returns nothing, or what it took by a clock of its own."""
+
+
+def others(name: str, path: Path, n_features: int) -> dict[str, Way]:
+    """Return what other programs do with the file."""
+    found: dict[str, Way] = {"cat": partial(shell, 'cat "$1" > /dev/null', path)}
     if name == "Parquet":
-        return found | {"pyarrow alone": lambda: arrow_parquet(path)}
-    packed = compress(path)
-    found["pipe"] = lambda: by_pipe(path, n_features, kind)
-    found |= {way: of(file) for way, file in packed.items()}
-    found["igzip alone"] = lambda: igzip_alone(packed["gzip"])
+        found["pyarrow alone"] = lambda: arrow_parquet(path)
+    else:
+        found["cat by pipe"] = partial(shell, 'cat "$1" | cat > /dev/null', path)
     if name == "CSV":
         found["pyarrow alone"] = lambda: arrow_csv(path, n_features)
+    if name in ("CSV", "Parquet") and find_spec("pandas"):
+        found["pandas"] = partial(pandas_csv if name == "CSV" else pandas_parquet, path)
+    if name == "NumPy":
+        found["numpy.load"] = partial(numpy_load, path)
     return found
 
 
-def measure(rows: np.ndarray, rounds: int, folder: Path) -> list[dict[str, object]]:
+def ways_in(name: str, path: Path, n_features: int) -> dict[str, Way]:
+    """Return what is timed for one format, by name."""
+    kind = TYPES[name]
+
+    def of(file: Path) -> Way:
+        return lambda: ours(whole_files([file])[0], n_features, kind)
+
+    found: dict[str, Way] = {"read, not decoded": lambda: plain(path)}
+    found["file"] = of(path)
+    if name != "Parquet":
+        packed = compress(path)
+        found["pipe"] = lambda: by_pipe(path, n_features, kind)
+        found |= {way: of(file) for way, file in packed.items()}
+        found["igzip alone"] = lambda: igzip_alone(packed["gzip"])
+    return found | others(name, path, n_features)
+
+
+def took(way: Way) -> Took:
+    before = clocks()
+    own = way()
+    after = clocks()
+    return own or Took(after.cpu_s - before.cpu_s, after.wall_s - before.wall_s)
+
+
+def measure(
+    rows: np.ndarray, rounds: int, folder: Path, sdk: Path | None
+) -> list[dict[str, object]]:
     figures = []
     for name, path in write_files(rows, folder).items():
         ways, seconds = ways_in(name, path, rows.shape[1]), defaultdict(list)
+        if sdk and name == "RecordIO-protobuf":
+            ways["SageMaker SDK"] = partial(by_sdk, sdk, path, path.stat().st_size // len(rows))
         for way, function in [*ways.items()] * rounds:
-            cpu, wall = time.process_time(), time.perf_counter()
-            function()
-            seconds[way].append((time.process_time() - cpu, time.perf_counter() - wall))
+            seconds[way].append(took(function))
         gb = path.stat().st_size / 1e9
         for way, timed in seconds.items():
             cpu, wall = (statistics.median(values) for values in zip(*timed, strict=True))
@@ -160,11 +249,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
+    sdk = find_sdk()
+    if not find_spec("pandas"):
+        print("pandas is not installed: its readers are left out", file=sys.stderr)
     print("| content | way | GB | GB/s | CPU s / GB | million rows/s |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     rows = heavy_tailed(options.rows).astype(np.float32)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        figures = measure(rows, options.rounds, Path(folder))
+        figures = measure(rows, options.rounds, Path(folder), sdk)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
 
