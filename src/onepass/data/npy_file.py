@@ -19,7 +19,7 @@ from onepass.formats.arrays import Array
 _MAGIC = b"\x93NUMPY"
 _PREFIX_BYTES = {1: 10, 2: 12, 3: 12}
 _LONGEST_HEADER = 2**16
-_BYTES_AT_ONCE = 2**21
+_BYTES_AT_ONCE = 2**19
 _UNREADABLE = (
     *(ValueError, EOFError, TypeError, SyntaxError, MemoryError, RecursionError, LookupError),
     tokenize.TokenError,
@@ -39,7 +39,7 @@ class NpyFile(BlockFile):
     Notes
     -----
     The matrix must hold numbers or truth values, row behind row (``order="C"``). Nothing is
-    unpickled. Memory: 2 MiB or one row.
+    unpickled. Memory: half a MiB or one row.
     """
 
     def __init__(self, opened: Opened, n_features: int) -> None:
@@ -49,6 +49,7 @@ class NpyFile(BlockFile):
         self._n_columns = 0
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
         self._header_bytes = 0
+        self._room = np.empty(0, np.uint8)
 
     def _next_block(self) -> Array | None:
         self._begin()
@@ -86,7 +87,7 @@ class NpyFile(BlockFile):
     def _begin(self) -> None:
         if self._n_left >= 0:
             return
-        start = self._take(len(_MAGIC) + 2)
+        start = bytes(self._take(len(_MAGIC) + 2))
         if not start:
             self._n_there = self._n_left = 0
             return
@@ -96,7 +97,7 @@ class NpyFile(BlockFile):
                 f"no matrix as numpy.save writes it: it begins with {start.hex()}; check "
                 "ContentType, or save it so"
             )
-        size = self._take(_PREFIX_BYTES[version] - len(start))
+        size = bytes(self._take(_PREFIX_BYTES[version] - len(start)))
         n_bytes = int.from_bytes(size, "little")
         if n_bytes > _LONGEST_HEADER:
             raise self._error(
@@ -131,15 +132,14 @@ class NpyFile(BlockFile):
         self._dtype, (n_rows, self._n_columns) = dtype, shape
         self._n_there = self._n_left = n_rows
 
-    def _take(self, n_bytes: int) -> bytes:
-        taken = bytearray(n_bytes)
-        n_there = 0
-        while n_there < n_bytes:
-            n = self._stream.readinto(memoryview(taken)[n_there:])
-            if not n:
-                break
+    def _take(self, n_bytes: int) -> memoryview:
+        """Read so many bytes, fewer at the end only: valid until others are read."""
+        if len(self._room) < n_bytes:
+            self._room = np.empty(n_bytes, np.uint8)
+        taken, n_there = self._room[:n_bytes].data, 0
+        while n_there < n_bytes and (n := self._stream.readinto(taken[n_there:])):
             n_there += n
-        return bytes(taken[:n_there])
+        return taken[:n_there]
 
     def _error(self, reason: str, where: str = "") -> DecodeError:
         return DecodeError(reason, where=where, source=self._name)
