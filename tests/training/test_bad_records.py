@@ -106,8 +106,8 @@ def test_bad_rows_are_passed_over_counted_and_told(
     assert (done.n_rows, done.n_bad_records, done.n_bad_test_records) == (1200, 2 * bad, bad)
     assert ("2 processes share the data" in caplog.messages) == (n_workers == "2")
     said = warnings(caplog)
-    assert said.count("channel 'train': 16 bad records were passed over") == 2, "in both passes"
-    assert said.count("channel 'test': 8 bad records were passed over") == 1
+    assert said.count("channel 'train': bad records passed over: 16") == 2, "in both passes"
+    assert said.count("channel 'test': bad records passed over: 8") == 1
     named = [line for line in said if line.startswith("passed over: ")]
     assert len(named) == len(set(named)) == 5 + 5, "the first few of each channel, once"
     assert len(said) == len(named) + 3

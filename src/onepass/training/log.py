@@ -101,7 +101,7 @@ class JobLog:
                 _log.warning("passed over: %s", line)
         self._told.update(first)
         if n:
-            _log.warning("channel %r: %d bad records were passed over", channel.name, n)
+            _log.warning("channel %r: bad records passed over: %d", channel.name, n)
         return n
 
     def trials(self, kmeans: KMeans) -> None:
