@@ -186,7 +186,6 @@ def test_a_batch_stays_as_it_is_until_the_next_one_is_asked_for(tmp_path):
 
 def test_two_batches_are_all_that_is_kept(tmp_path):
     n_features, batch_rows = 64, 8192
-    batch_bytes = 4 * n_features * batch_rows
     path = tmp_path / "a"
     path.write_bytes(write_rows(np.ones((8 * batch_rows, n_features), np.float32)))
     tracemalloc.start()
@@ -199,7 +198,7 @@ def test_two_batches_are_all_that_is_kept(tmp_path):
     finally:
         tracemalloc.stop()
     assert len(places) == 2
-    assert 2 * batch_bytes < peak < 2 * batch_bytes + 4 * 2**20
+    assert peak < 4 * 2**20  # beside these, which are mapped and not counted
 
 
 @pytest.fixture

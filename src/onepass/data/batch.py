@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 from itertools import pairwise
 from typing import Protocol, cast
 
@@ -50,7 +51,10 @@ class DenseBatch:
     """
 
     def __init__(self, n_rows: int, n_features: int) -> None:
-        self._rows = np.empty((n_rows, n_features), np.float32)
+        # What a thread has from malloc stays its own when it is free; this goes back.
+        memory = mmap.mmap(-1, max(1, 4 * n_rows * n_features))
+        self._rows = np.frombuffer(memory, np.float32, n_rows * n_features)
+        self._rows = self._rows.reshape(n_rows, n_features)
         self.n_rows = 0
 
     @property
