@@ -179,18 +179,45 @@ static int field(bytes *from, uint8_t *tag, bytes *content)
 
 #define FIELD(number) ((number) << 3 | 2)
 
-/* Finds the one tensor of float32 under the key "values" of an entry of a map. */
-static int find_tensor(bytes entry, bytes *tensor)
+/* Finds the one tensor of a kind, float32 or another, under the key "values" of an entry of a map. */
+static int find_tensor_of(bytes entry, uint8_t *tag, bytes *tensor)
 {
-    uint8_t tag;
     bytes key, value;
-    if (!field(&entry, &tag, &key) || tag != FIELD(1))
+    if (!field(&entry, tag, &key) || *tag != FIELD(1))
         return 0;
     if (key.end - key.at != 6 || memcmp(key.at, "values", 6))
         return 0;
-    if (!field(&entry, &tag, &value) || tag != FIELD(2) || entry.at != entry.end)
+    if (!field(&entry, tag, &value) || *tag != FIELD(2) || entry.at != entry.end)
         return 0;
-    return field(&value, &tag, tensor) && tag == FIELD(2) && value.at == value.end;
+    return field(&value, tag, tensor) && value.at == value.end;
+}
+
+static int find_tensor(bytes entry, bytes *tensor)
+{
+    uint8_t tag;
+    return find_tensor_of(entry, &tag, tensor) && tag == FIELD(2);
+}
+
+/* Whether an entry holds numbers and nothing else, whatever they are. */
+static int is_label(bytes entry)
+{
+    uint8_t tag, kind;
+    bytes tensor, numbers;
+    uint64_t number;
+    if (!find_tensor_of(entry, &kind, &tensor))
+        return 0;
+    if (tensor.at == tensor.end)
+        return kind == FIELD(2) || kind == FIELD(3) || kind == FIELD(7);
+    if (!field(&tensor, &tag, &numbers) || tag != FIELD(1) || tensor.at != tensor.end)
+        return 0;
+    if (kind != FIELD(7))
+        return kind == FIELD(2)   ? (numbers.end - numbers.at) % 4 == 0
+               : kind == FIELD(3) ? (numbers.end - numbers.at) % 8 == 0
+                                  : 0;
+    while (numbers.at < numbers.end)
+        if (!varint(&numbers, &number))
+            return 0;
+    return 1;
 }
 
 /* Finds the features of a record, and its label, which is empty where there is none. */
@@ -208,7 +235,7 @@ static int find_tensors(bytes payload, int with_label, bytes *features, bytes *l
                 return 0;
         } else if (tag != FIELD(2)) {
             return 0;
-        } else if (with_label && (n_labels++ || !find_tensor(entry, label))) {
+        } else if (with_label ? n_labels++ || !find_tensor(entry, label) : !is_label(entry)) {
             return 0;
         }
     }
