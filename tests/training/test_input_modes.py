@@ -267,7 +267,7 @@ def test_what_is_wrong_in_a_pipe_is_named(opt_ml, run, content, message):
 
 
 def test_a_pipe_that_never_comes_is_an_error_of_the_platform(run, monkeypatch):
-    monkeypatch.setattr("onepass.data.streams.PATIENCE_S", 0.2)
+    monkeypatch.setattr("onepass.data.pipe_stream.PATIENCE_S", 0.2)
     with pytest.raises(PlatformError, match="train_0 has not appeared"):
         run(PIPE)
 

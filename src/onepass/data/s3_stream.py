@@ -6,7 +6,7 @@ import contextlib
 import io
 from typing import Any, NamedTuple
 
-from onepass.data.byte_stream import HEAD_BYTES
+from onepass.data.byte_stream import ForwardStream
 from onepass.data.s3_client import BrokenConnectionError, Client, S3Uri, read_answer
 from onepass.errors import PlatformError
 
@@ -29,7 +29,7 @@ class S3Object(NamedTuple):
     etag: str
 
 
-class S3Stream:
+class S3Stream(ForwardStream):
     """An object, or part of it; a connection that breaks is taken up where it broke.
 
     Attributes
@@ -39,35 +39,15 @@ class S3Stream:
     """
 
     def __init__(self, client: Client, item: S3Object, start: int, stop: int) -> None:
-        self.n_read = 0
+        super().__init__()
         self._client, self._item = client, item
         self._at, self._stop = start, stop
         self._body: Any = None
-        self._head = b""
 
     @property
     def n_there(self) -> int:
         """Bytes that have not been read."""
         return self._stop - self._at + len(self._head)
-
-    def head(self) -> bytes:
-        """Return the first four bytes of what is left, or as many as there are."""
-        while len(self._head) < HEAD_BYTES:
-            piece = bytearray(HEAD_BYTES - len(self._head))
-            n = self._read(memoryview(piece))
-            if not n:
-                break
-            self._head += piece[:n]
-        return self._head
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Read what is there."""
-        if not self._head:
-            return self._read(buffer)
-        n = min(len(buffer), len(self._head))
-        buffer[:n] = self._head[:n]
-        self._head = self._head[n:]
-        return n
 
     def seekable(self) -> S3File:
         """Return the same object as one that can be read from any place: instead of `readinto`."""

@@ -16,15 +16,12 @@ from typing import NoReturn, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
-from onepass.cluster.kmeans import KMeans
-from onepass.cluster.parameters import auto_center_factor
-from onepass.cluster.seeding import Seeding
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
-from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
+from onepass.training.algorithm import make_kmeans
 from onepass.training.log import JobLog, log_setup
 from onepass.training.passes import Seen, ShardError, Task, Tell, run_pass
 from onepass.training.progress import Progress
@@ -34,7 +31,6 @@ from onepass.training.readers import (
     peek_at,
     reader_of,
     readers_of,
-    rows_at_once,
 )
 from onepass.training.refusals import explained
 from onepass.training.tasks import score, step, summarise
@@ -42,9 +38,6 @@ from onepass.training.tasks import score, step, summarise
 _log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
-_BYTES_A_WORKER = 64 * 2**20
-_LEAST_BYTES = 4096
-_SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,7 @@ class _Job:
         self._paths = paths
         self._progress = progress
         self._log = JobLog(job.host)
-        self._kmeans = _make_kmeans(job.hyperparameters)
+        self._kmeans = make_kmeans(job.hyperparameters)
         self._seen = Seen()
         self._n_bad_test_records = 0
 
@@ -276,29 +269,3 @@ class _Job:
                 pass
         kinds = {"PlatformError": PlatformError, "AlgorithmError": AlgorithmError}
         raise kinds.get(error.kind, UserError)(error.message) from error
-
-
-def _make_kmeans(wanted: Hyperparameters) -> KMeans:
-    if wanted.extra_center_factor == "auto":
-        factor = auto_center_factor(wanted.k)
-        _log.info("'extra_center_factor' was set to 'auto', evaluated to %d.", factor)
-    if rows_at_once(wanted) != wanted.mini_batch_size:
-        _log.info(
-            "'mini_batch_size' is %d, the default: %d rows of %d features are taken at a time.",
-            wanted.mini_batch_size,
-            rows_at_once(wanted),
-            wanted.feature_dim,
-        )
-    return KMeans(
-        wanted.k,
-        init=_SEEDING[wanted.init_method],
-        center_factor=wanted.extra_center_factor,
-        batch_size=rows_at_once(wanted),
-        half_life=wanted.half_life_time_size,
-        local_init=_SEEDING[wanted.local_lloyd_init_method],
-        n_init=wanted.local_lloyd_num_trials,
-        max_iter=wanted.local_lloyd_max_iter,
-        tol=wanted.local_lloyd_tol,
-        reservoir_bytes=wanted.reservoir_mib * 2**20,
-        random_state=wanted.seed,
-    )

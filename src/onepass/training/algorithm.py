@@ -1,0 +1,42 @@
+"""The hyperparameters of a job as the parameters of `KMeans`."""
+
+from __future__ import annotations
+
+import logging
+
+from onepass.cluster.kmeans import KMeans
+from onepass.cluster.parameters import auto_center_factor
+from onepass.cluster.seeding import Seeding
+from onepass.sagemaker.hyperparameters import Hyperparameters
+from onepass.training.readers import rows_at_once
+
+_log = logging.getLogger(__name__)
+
+_SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
+
+
+def make_kmeans(wanted: Hyperparameters) -> KMeans:
+    """Return an instance that has seen nothing yet; what was left to us is told in the log."""
+    if wanted.extra_center_factor == "auto":
+        factor = auto_center_factor(wanted.k)
+        _log.info("'extra_center_factor' was set to 'auto', evaluated to %d.", factor)
+    if rows_at_once(wanted) != wanted.mini_batch_size:
+        _log.info(
+            "'mini_batch_size' is %d, the default: %d rows of %d features are taken at a time.",
+            wanted.mini_batch_size,
+            rows_at_once(wanted),
+            wanted.feature_dim,
+        )
+    return KMeans(
+        wanted.k,
+        init=_SEEDING[wanted.init_method],
+        center_factor=wanted.extra_center_factor,
+        batch_size=rows_at_once(wanted),
+        half_life=wanted.half_life_time_size,
+        local_init=_SEEDING[wanted.local_lloyd_init_method],
+        n_init=wanted.local_lloyd_num_trials,
+        max_iter=wanted.local_lloyd_max_iter,
+        tol=wanted.local_lloyd_tol,
+        reservoir_bytes=wanted.reservoir_mib * 2**20,
+        random_state=wanted.seed,
+    )
