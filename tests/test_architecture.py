@@ -44,9 +44,12 @@ WALLS = {
     ),
     "ctypes": ("cluster/kernels/compiled.py", "formats/compiled.py"),
     "sklearn": ("cluster/estimator.py",),
-    "flask": ("serving/",),
-    "werkzeug": ("serving/",),
     "gunicorn": ("serving/gunicorn.py",),
+    "uvicorn": ("serving/connections.py", "serving/gunicorn.py"),
+    "httptools": (),  # by way of uvicorn
+    "prometheus_client": ("serving/metrics.py",),
+    "simdjson": ("formats/numbers.py",),
+    "orjson": ("formats/answers.py", "serving/"),
     "google": ("formats/",),
     "dask": ("distributed/",),
     "distributed": ("distributed/",),
@@ -58,7 +61,7 @@ WALLS = {
         "data/",
         "finite.py",
         "formats/",
-        "serving/app.py",
+        "serving/invocation.py",
         "sparse.py",
     ),
 }
@@ -203,13 +206,13 @@ def test_the_platforms_directory_is_written_once_and_in_paths():
     assert {name: count for name, count in counts.items() if count} == {"sagemaker/paths.py": 1}
 
 
-def test_importing_the_package_loads_neither_numpy_nor_flask():
+def test_importing_the_package_loads_neither_numpy_nor_a_server():
     code = "import sys, onepass; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
     )
     loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert loaded & {"numpy", "scipy", "flask", "werkzeug", "gunicorn", "google", "click"} == set()
+    assert loaded & {"numpy", "scipy", "uvicorn", "gunicorn", "google", "click"} == set()
 
 
 def test_asking_for_help_loads_no_numpy():
@@ -217,7 +220,7 @@ def test_asking_for_help_loads_no_numpy():
         "import sys\n"
         "from onepass.cli.main import main\n"
         "try:\n    main(['train', '--help'])\n"
-        "except SystemExit:\n    print('numpy' in sys.modules, 'flask' in sys.modules)\n"
+        "except SystemExit:\n    print('numpy' in sys.modules, 'uvicorn' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False False"
@@ -262,7 +265,8 @@ def test_the_walker_sees_an_import_against_the_order(name, source, breach):
     ("name", "source"),
     [
         ("cluster/kernels/cpu.py", "import cupy as cp"),
-        ("training/job.py", "from flask import Flask"),
+        ("training/job.py", "import uvicorn"),
+        ("serving/app.py", "from httptools import parse_url"),
         ("serving/app.py", "import gunicorn.app.base"),
         ("data/batches.py", "from google.protobuf import message"),
         ("training/job.py", "if True:\n    import click"),

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_PROCESS = Path("/proc/self")
 
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:
@@ -41,6 +42,29 @@ def memory_limit_bytes(cgroup: Path = _CGROUP) -> int:
         if text.isdigit():
             return min(physical, int(text))
     return physical
+
+
+def memory_used_bytes(cgroup: Path = _CGROUP, process: Path = _PROCESS) -> int:
+    """Return how much of the memory that `memory_limit_bytes` speaks of is in use, in bytes.
+
+    That of the control group, where one limits it, without the files that the kernel keeps as long
+    as there is room; else that of this process.
+    """
+    for limit, used, told, unneeded in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_inactive_file",
+        ),
+    ):
+        amount = _read(cgroup / used)
+        if _read(cgroup / limit).isdigit() and amount.isdigit():
+            stat = dict(line.split() for line in _read(cgroup / told).splitlines())
+            return max(0, int(amount) - int(stat.get(unneeded, "0")))
+    fields = _read(process / "statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
 
 
 def _cpu_quota(cgroup: Path) -> float | None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from onepass.formats.answers import Answers
 from onepass.formats.record_pb2 import DESCRIPTOR
-from onepass.formats.record_writer import write_predictions, write_rows
+from onepass.formats.record_writer import write_answers, write_rows
 from onepass.formats.records import read_rows
 
 pytestmark = pytest.mark.oracle
@@ -97,7 +98,7 @@ def understood(sdk, tmp_path_factory):
         (folder / f"dense-{dtype}").write_bytes(write_rows(rows))
         (folder / f"labelled-{dtype}").write_bytes(write_rows(rows, rows[:, 1]))
         (folder / f"sparse-{dtype}").write_bytes(write_rows(rows, sparse=True))
-    answers = write_predictions(np.array([1, 7]), np.float32([3, 0.5]))
+    answers = write_answers(Answers(np.array([1, 7]), np.float32([3, 0.5])))
     (folder / "answers").write_bytes(answers)
     return json.loads(sdk(READ, folder).splitlines()[-1])
 

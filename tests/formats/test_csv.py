@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onepass.errors import DecodeError
-from onepass.formats.csv import read_rows, write_predictions
+from onepass.formats.csv import read_rows
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,3 @@ def test_columns_are_counted_with_the_labels():
 def test_labels_must_leave_a_feature(label_size):
     with pytest.raises(DecodeError, match=f"label_size={label_size} leaves no features of the 2"):
         read_rows(b"1,2", label_size=label_size)
-
-
-def test_answers_are_float32_numbers_printed_as_python_does():
-    assert write_predictions(np.array([1, 2]), np.float32([3, 5])) == b"1.0,3.0\n2.0,5.0"
-    answer = write_predictions(np.array([0]), np.float32([23.40593910217285]))
-    assert answer == b"0.0,23.40593910217285"

@@ -9,8 +9,6 @@ from onepass.errors import DecodeError, TooLargeError
 from onepass.formats.json import (
     read_lines,
     read_rows,
-    write_prediction_lines,
-    write_predictions,
 )
 
 SHAPES = [
@@ -216,23 +214,3 @@ def test_sparse_instances_may_not_unfold_beyond_the_limit():
     instance = b'{"features": {"keys": [], "shape": [1048576], "values": []}}'
     with pytest.raises(TooLargeError, match=r"257 instances of 1048576 features are more than"):
         read_rows(body(b",".join([instance] * 257)))
-
-
-def test_answers_have_the_documented_members():
-    labels, distances = np.array([1, 2]), np.float32([3, 5])
-    assert write_predictions(labels, distances) == (
-        b'{"predictions": [{"closest_cluster": 1.0, "distance_to_cluster": 3.0}, '
-        b'{"closest_cluster": 2.0, "distance_to_cluster": 5.0}]}'
-    )
-    assert write_prediction_lines(labels, distances) == (
-        b'{"closest_cluster": 1.0, "distance_to_cluster": 3.0}\n'
-        b'{"closest_cluster": 2.0, "distance_to_cluster": 5.0}'
-    )
-
-
-@pytest.mark.parametrize(
-    "printed", [b"23.40593910217285", b"27.250282287597656", b"6.285102367401123", b"0.0"]
-)
-def test_distances_are_float32_widened_as_real_endpoints_print_them(printed):
-    answer = write_prediction_lines(np.array([0]), np.float32([float(printed)]))
-    assert answer == b'{"closest_cluster": 0.0, "distance_to_cluster": %s}' % printed

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from onepass.errors import DecodeError
-from onepass.formats.media import CODECS, CSV, JSON, JSON_LINES, RECORDIO_PROTOBUF, MediaType
+from onepass.formats.answers import Answers
+from onepass.formats.media import CODECS, CSV, JSON, JSON_LINES, NPY, RECORDIO_PROTOBUF, MediaType
 from onepass.formats.record_writer import write_rows
 
 
@@ -52,7 +53,7 @@ def test_a_label_size_must_be_a_whole_number(value):
 
 
 def test_the_first_codec_is_the_default():
-    assert list(CODECS) == [JSON, JSON_LINES, CSV, RECORDIO_PROTOBUF]
+    assert list(CODECS) == [JSON, JSON_LINES, CSV, RECORDIO_PROTOBUF, NPY]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_the_first_codec_is_the_default():
 )
 def test_every_codec_reads_its_format(media_type, data):
     media = MediaType.parse(media_type)
-    rows = CODECS[media.name].read(data, media, 2)
+    [rows] = CODECS[media.name].read([data], media, 2)
     np.testing.assert_array_equal(rows, np.float32([[1.5, 16]]), strict=True)
 
 
@@ -88,7 +89,9 @@ def test_every_codec_reads_its_format(media_type, data):
     ],
 )
 def test_every_codec_writes_its_format(name, answer):
-    assert CODECS[name].write(np.array([1]), np.float32([3])) == answer
+    codec = CODECS[name]
+    written = codec.write(Answers(np.array([1]), np.float32([3])))
+    assert codec.head(1, 2) + written + codec.tail == answer
 
 
 @pytest.mark.parametrize(
@@ -101,4 +104,4 @@ def test_every_codec_writes_its_format(name, answer):
 )
 def test_a_sparse_body_cannot_unfold_beyond_the_promised_width(name, data):
     with pytest.raises(DecodeError, match=r"has 99 features, expected 2"):
-        CODECS[name].read(data, MediaType.parse(name), 2)
+        list(CODECS[name].read([data], MediaType.parse(name), 2))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from onepass.errors import DecodeError, TooLargeError, UserError
+from onepass.formats.answers import Answers
 from onepass.formats.record_decoder import RecordDecoder
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_row import read_row
-from onepass.formats.record_writer import write_predictions, write_rows
+from onepass.formats.record_writer import write_answers, write_rows
 from onepass.formats.recordio import MAGIC_BYTES, MAX_FRAME_BYTES, frame, next_record
 from onepass.formats.records import read_rows
 
@@ -251,7 +252,7 @@ def test_alternating_layouts_take_time_in_proportion_to_their_number():
 
 
 def test_answers_are_one_framed_record_a_row_with_two_labels():
-    data = write_predictions(np.array([1, 7]), np.float32([3, 23.40593910217285]))
+    data = write_answers(Answers(np.array([1, 7]), np.float32([3, 23.40593910217285])))
     answers = []
     start = 0
     while start < len(data):
@@ -276,7 +277,7 @@ def test_the_labels_of_an_answer_are_these_bytes():
     distance = (
         bytes.fromhex("121f 0a13") + b"distance_to_cluster" + bytes.fromhex("12081206 0a0400004040")
     )
-    assert write_predictions(np.array([1]), np.float32([3])) == frame(closest + distance)
+    assert write_answers(Answers(np.array([1]), np.float32([3]))) == frame(closest + distance)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ In each target `how` chooses the width and the sizes of pieces, and `content` is
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 from checks import BrokenPromiseError, Outcome, check_rows, everything, outcome, same, smaller
@@ -15,7 +18,7 @@ import onepass.formats.csv as onepass_csv
 import onepass.formats.json as onepass_json
 from onepass.data.wrapped import unwrap
 from onepass.errors import DecodeError
-from onepass.formats import ndarray, records
+from onepass.formats import csv_blocks, json_blocks, ndarray, npy, records
 from onepass.formats.media import MediaType
 from onepass.formats.record_row import read_row, row_width
 from onepass.formats.record_writer import write_rows
@@ -78,6 +81,7 @@ def centers(how: int, content: bytes) -> None:
 def csv_body(how: int, content: bytes) -> None:
     """Comma-separated values; numbers written anew are the same."""
     found = outcome(lambda: check_rows(onepass_csv.read_rows(content, label_size=how % 3)))
+    _in_blocks(partial(csv_blocks.read_blocks, label_size=how % 3), how, content, found)
     if not found.refusal:
         text = "\n".join(",".join(map(repr, row)) for row in found.value.tolist())
         _decodes_to(onepass_csv.read_rows(text.encode()), found.value)
@@ -87,6 +91,7 @@ def json_body(how: int, content: bytes) -> None:
     """A JSON body; numbers written anew are the same."""
     with smaller(onepass_json, MAX_MATRIX_VALUES=_FEW):
         found = outcome(lambda: check_rows(onepass_json.read_rows(content, how % 5 or None)))
+        _in_blocks(json_blocks.read_blocks, how, content, found)
     if not found.refusal:
         text = json.dumps({"instances": found.value.tolist()})
         _decodes_to(onepass_json.read_rows(text.encode()), found.value)
@@ -96,9 +101,43 @@ def json_lines(how: int, content: bytes) -> None:
     """JSON Lines; numbers written anew are the same."""
     with smaller(onepass_json, MAX_MATRIX_VALUES=_FEW):
         found = outcome(lambda: check_rows(onepass_json.read_lines(content, how % 5 or None)))
+        _in_blocks(json_blocks.read_line_blocks, how, content, found)
     if not found.refusal:
         text = "\n".join(map(json.dumps, found.value.tolist()))
         _decodes_to(onepass_json.read_lines(text.encode()), found.value)
+
+
+def npy_body(how: int, content: bytes) -> None:
+    """A matrix as NumPy saves it; in pieces as at once, and written anew the same."""
+    found = outcome(_all_rows, npy.read_blocks, [content], how % 5 or 2)
+    if "Fortran order" not in found.refusal:
+        whole = outcome(_all_rows, npy.read_blocks, _cut(content, how), how % 5 or 2)
+        if "Fortran order" not in whole.refusal:
+            same(found, whole, "at once, and in pieces")
+    if not found.refusal:
+        file = io.BytesIO()
+        np.save(file, check_rows(found.value))
+        _decodes_to(_all_rows(npy.read_blocks, [file.getvalue()], how % 5 or 2), found.value)
+
+
+def _in_blocks(
+    read: Callable[..., Iterator[np.ndarray]], how: int, content: bytes, found: Outcome
+) -> None:
+    """Blocks of a body in pieces, mostly by a fast way, give what the slow reader gives."""
+    width = how % 5 or 2 if found.refusal else found.value.shape[1]
+    small = partial(read, block_bytes=1 + how)
+    same(found, outcome(_all_rows, small, _cut(content, how), width), "at once, and in blocks")
+
+
+def _all_rows(
+    read: Callable[..., Iterator[np.ndarray]], pieces: Iterable[bytes], width: int
+) -> np.ndarray:
+    return np.concatenate([check_rows(rows) for rows in read(pieces, width)])
+
+
+def _cut(content: bytes, how: int) -> list[bytes]:
+    n = 1 + how % 50
+    return [content[i : i + n] for i in range(0, len(content), n)] or [b""]
 
 
 def media_types(how: int, content: bytes) -> None:

@@ -69,6 +69,7 @@ TARGETS = MappingProxyType(
         "csv_body": Target(formats.csv_body, _CSV),
         "json_body": Target(formats.json_body, _JSON),
         "json_lines": Target(formats.json_lines, _JSON),
+        "npy_body": Target(formats.npy_body, _NPY),
         "media_type": Target(formats.media_types, (b"label_size=", b"q=0.5", b"text/csv", b"*/*")),
         "archive": Target(job.archive, _TAR),
         "hyperparameters": Target(job.hyperparameters, _WORDS),

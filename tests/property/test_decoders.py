@@ -26,7 +26,8 @@ from onepass.data.streams import FileStream, Opened, unfolded
 from onepass.data.table_format import format_of
 from onepass.data.wrapped import unwrap
 from onepass.errors import DecodeError, WidthError
-from onepass.formats import ndarray, records
+from onepass.formats import csv_blocks, json_blocks, ndarray, records
+from onepass.formats import npy as formats_npy
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
 from onepass.formats.record_decoder import RecordDecoder
 from onepass.formats.record_pb2 import Record
@@ -128,6 +129,22 @@ def channel(content_type, objects=lambda stream: [stream]):
     return read
 
 
+def body(read_blocks):
+    """Read a body of rows, of whatever width, in pieces of three bytes."""
+
+    def read(data):
+        pieces = [data[i : i + 3] for i in range(0, len(data), 3)]
+        for width in range(1, 7):
+            try:
+                return np.concatenate(list(read_blocks(pieces, width)))
+            except DecodeError as error:
+                if not isinstance(error, WidthError) and "features, expected" not in str(error):
+                    raise
+        raise DecodeError("no rows of one to six features")
+
+    return read
+
+
 class Decoder(NamedTuple):
     read: Callable[[bytes], np.ndarray]
     write: Callable[[np.ndarray], bytes]
@@ -135,6 +152,11 @@ class Decoder(NamedTuple):
 
 DECODERS = {
     "csv": Decoder(onepass_csv.read_rows, csv_body),
+    "csv-blocks": Decoder(body(csv_blocks.read_blocks), csv_body),
+    "json-blocks": Decoder(body(json_blocks.read_blocks), json_body),
+    "json-line-blocks": Decoder(body(json_blocks.read_line_blocks), json_lines_body),
+    "record-blocks": Decoder(body(records.read_blocks), write_rows),
+    "npy-blocks": Decoder(body(formats_npy.read_blocks), npy),
     "json": Decoder(onepass_json.read_rows, json_body),
     "json-sparse": Decoder(onepass_json.read_rows, json_sparse_body),
     "json-lines": Decoder(onepass_json.read_lines, json_lines_body),

@@ -87,6 +87,13 @@ class Server:
     def wait_for_log(self, text):
         wait_until(lambda: text in self.log)
 
+    def request_line(self, identity):
+        """The log's line of a request, as soon as it is there."""
+        mark = f'"request_id":"{identity}"'
+        self.wait_for_log(mark)
+        [line] = [line for line in self.log.splitlines() if mark in line]
+        return json.loads(line)
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)

@@ -17,6 +17,7 @@ from onepass.artifact.archive import pack
 from onepass.artifact.model_file import save_model
 from onepass.cluster.model import KMeansModel
 from onepass.serving.gunicorn import worker_count
+from onepass.serving.settings import ServingSettings
 
 COMMAND = ("-m", "onepass.cli.main", "serve", "--base")
 POST = b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
@@ -50,9 +51,21 @@ def test_the_log_says_what_is_served_and_where(server, base):
 
 
 def test_each_request_is_a_line_of_the_log_and_a_ping_is_none(server):
-    server.invoke(b"3,4\n10,1", X_Request_Id="seen")
-    server.wait_for_log("request seen")
-    assert re.search(r"POST /invocations 200, 2 rows, [\d.]+ ms, request seen", server.log)
+    answer = server.invoke(b"3,4\n10,1", X_Request_Id="seen")
+    line = server.request_line("seen")
+    told = {name: line[name] for name in ("event", "method", "route", "status", "rows")}
+    assert told == {
+        "event": "request",
+        "method": "POST",
+        "route": "/invocations",
+        "status": 200,
+        "rows": 2,
+    }
+    assert (line["bytes_in"], line["content_type"]) == (8, "text/csv")
+    assert line["bytes_out"] == len(answer.body)
+    spent = [line[f"{phase}_ms"] for phase in ("decode", "predict", "encode")]
+    assert min(spent) > 0
+    assert sum(spent) <= line["total_ms"]
     assert "/ping" not in server.log
 
 
@@ -62,7 +75,7 @@ def test_sigterm_ends_an_idle_server_with_0(serve, base):
         assert "Traceback" not in server.log
 
 
-@pytest.mark.parametrize("n_workers", [1, worker_count()])
+@pytest.mark.parametrize("n_workers", [1, worker_count(ServingSettings())])
 def test_sigterm_while_workers_are_starting_is_not_lost(serve, base, n_workers):
     with serve(base) as server:
         wait_until(lambda: server.log.count("Booting worker") >= n_workers)
@@ -141,8 +154,17 @@ def test_with_a_port_that_is_taken_the_exit_code_is_3_and_the_last_line_says_so(
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "6.5"),
         ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/xml"),
         ("SAGEMAKER_CONTAINER_LOG_LEVEL", "loud"),
-        ("SAGEMAKER_MULTI_MODEL", "true"),
-        ("SAGEMAKER_MULTI_MODEL", "True"),
+        ("SAGEMAKER_MULTI_MODEL", "yes"),
+        ("SAGEMAKER_BATCH", "on"),
+        ("SAGEMAKER_BATCH_STRATEGY", "ALL"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9000"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9999-9000"),
+        ("SAGEMAKER_SAFE_PORT_RANGE", "9000-99999"),
+        ("ONEPASS_METRICS", "prometheus"),
+        ("ONEPASS_MAX_REQUESTS", "0"),
+        ("ONEPASS_MAX_MB_IN_FLIGHT", "many"),
+        ("ONEPASS_SILENCE_S", "0"),
+        ("ONEPASS_BODY_S", "3601"),
     ],
 )
 def test_a_variable_with_a_wrong_value_is_refused_by_name(launch, base, name, value):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 
 import numpy as np
@@ -17,6 +19,7 @@ CSV = "text/csv"
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 RECORDIO = "application/x-recordio-protobuf"
+NPY = "application/x-npy"
 
 # The rows (3, 4) and (10, 1): 5 from center 0, and 1 from center 1.
 ROWS = [[3, 4], [10, 1]]
@@ -28,6 +31,12 @@ SPARSE = [
 
 def instances(*shapes):
     return json.dumps({"instances": shapes}).encode()
+
+
+def npy(rows):
+    file = io.BytesIO()
+    np.save(file, np.array(rows))
+    return file.getvalue()
 
 
 REQUESTS = {
@@ -48,6 +57,11 @@ REQUESTS = {
     "lines sparse": (JSON_LINES, "\n".join(json.dumps(row) for row in SPARSE).encode()),
     "records": (RECORDIO, write_rows(ROWS)),
     "records with labels": (RECORDIO, write_rows(ROWS, [7.0, 8.0])),
+    "record without a frame": (
+        RECORDIO,
+        bytes(next_record(memoryview(write_rows(ROWS[:1])), 0, limit_bytes=99).payload),
+    ),
+    "npy": (NPY, npy(ROWS)),
     "sparse records": (RECORDIO, write_rows([[3.0, 4.0], [10.0, 1.0]], sparse=True)),
 }
 
@@ -84,15 +98,52 @@ def check(answer, media_type):
     assert answer.type == media_type
     if media_type == RECORDIO:
         assert read_records(answer.body) == [(0.0, 5.0), (1.0, 1.0)]
+    elif media_type == NPY:
+        assert np.load(io.BytesIO(answer.body)).tolist() == [[0, 5], [1, 1]]
     else:
         assert answer.body == ANSWERS[media_type]
 
 
-@pytest.mark.parametrize("accept", [CSV, JSON, JSON_LINES, RECORDIO])
+@pytest.mark.parametrize("accept", [CSV, JSON, JSON_LINES, RECORDIO, NPY])
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS.keys())
 def test_every_request_can_be_answered_in_every_form(server, request_, accept):
     content_type, body = request_
+    if request_ == REQUESTS["record without a frame"]:
+        assert server.invoke(body, content_type, CSV).body == b"0.0,5.0"
+        return
     check(server.invoke(body, content_type, accept), accept)
+    check(server.invoke(gzip.compress(body), content_type, accept, Content_Encoding="gzip"), accept)
+
+
+# To the centers (0, 0), (10, 0) and (0, 10), of (3, 4): 5, 8.06, 6.71.
+ALL = np.float32([[5, 65**0.5, 45**0.5], [101**0.5, 1, 181**0.5]])
+
+
+@pytest.mark.parametrize("media_type", [CSV, JSON, JSON_LINES, RECORDIO, NPY])
+def test_verbose_adds_the_distances_to_all_clusters(server, media_type):
+    body = server.invoke(b"3,4\n10,1", accept=f"{media_type}; Verbose=TRUE").body
+    if media_type == RECORDIO:
+        found, position = [], 0
+        while position < len(body):
+            raw = next_record(memoryview(body), position, limit_bytes=1000)
+            position = raw.end
+            label = Record.FromString(bytes(raw.payload)).label
+            found.append([*label["distances"].float32_tensor.values])
+    elif media_type == NPY:
+        found = np.load(io.BytesIO(body))[:, 2:]
+    elif media_type == CSV:
+        found = [[*map(float, line.split(b",")[2:])] for line in body.split(b"\n")]
+    else:
+        lines = json.loads(body)["predictions"] if media_type == JSON else body.split(b"\n")
+        answers = [line if media_type == JSON else json.loads(line) for line in lines]
+        found = [answer["distances"] for answer in answers]
+    np.testing.assert_allclose(found, ALL, rtol=1e-6)
+
+
+def test_verbose_goes_with_the_form_that_is_chosen(server):
+    accept = "text/csv;q=0.5;verbose=true, application/json"
+    check(server.invoke(b"3,4\n10,1", accept=accept), JSON)
+    check(server.invoke(b"3,4\n10,1", accept="text/csv;verbose=false"), CSV)
 
 
 def test_distances_are_float32_and_not_squared(server):

@@ -96,6 +96,24 @@ def read_member(archive: Path, name: str, *, limit_bytes: int) -> bytes:
     return data
 
 
+def member_bytes(archive: Path, name: str, *, limit_bytes: int) -> int:
+    """Return how long a file in a ``.tar.gz`` is, as its header says; what it holds is not kept.
+
+    Parameters and errors are those of `read_member`.
+    """
+    try:
+        with gzip.open(archive) as zipped:
+            headers = _Headers(zipped, limit_bytes + _MAX_OTHER_BYTES)
+            with tarfile.open(fileobj=headers, mode="r:") as tar:
+                return _find(tar, name, limit_bytes).size
+    except DecodeError as error:
+        raise error.within(str(archive)) from error
+    except _BROKEN as error:
+        raise DecodeError(
+            f"this is no readable .tar.gz archive: {error}", source=str(archive)
+        ) from error
+
+
 class _Headers(io.RawIOBase):
     """What `tarfile` may see of an archive: headers, not too long and not too many.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onepass.artifact.archive import read_member
+from onepass.artifact.archive import member_bytes, read_member
 from onepass.artifact.files import write_atomically
 from onepass.cluster.arrays import Rows
 from onepass.cluster.model import KMeansModel
@@ -17,6 +17,7 @@ from onepass.formats.ndarray import read_centers, write_centers
 
 MODEL_FILE = "model_algo-1"
 MODEL_ARCHIVE = "model.tar.gz"
+_ARCHIVES = (".tar.gz", ".tgz")
 MAX_MODEL_BYTES = 2**34
 """The largest model read: 16 GiB."""
 
@@ -66,7 +67,7 @@ def load_model(path: Path | str) -> KMeansModel:
     try:
         if path.is_dir():
             path = _find_in(path)
-        if path.name.endswith((".tar.gz", ".tgz")):
+        if path.name.endswith(_ARCHIVES):
             return KMeansModel(
                 _decode(read_member(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES), path)
             )
@@ -74,7 +75,32 @@ def load_model(path: Path | str) -> KMeansModel:
             raise TooLargeError(f"a model has at most {MAX_MODEL_BYTES} bytes", source=str(path))
         return KMeansModel(_decode(path.read_bytes(), path))
     except OSError as error:
-        raise UserError(f"cannot read the model {path}: {error.strerror or error}") from error
+        raise _unreadable(path, error) from error
+
+
+def model_bytes(path: Path | str) -> int:
+    """Return how many bytes a model has that `load_model` would read, without reading it.
+
+    Of an archive, what it says of the file within.
+
+    Raises
+    ------
+    UserError
+        As `load_model`.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            path = _find_in(path)
+        if path.name.endswith(_ARCHIVES):
+            return member_bytes(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES)
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot read the model {path}: {error.strerror or error}")
 
 
 def _find_in(directory: Path) -> Path:

@@ -9,7 +9,10 @@ from onepass.sagemaker.metrics import METRICS_PREFIX
 
 
 class _Formatter(logging.Formatter):
-    """``[MM/DD/YYYY HH:MM:SS LEVEL <thread>] message``; metrics stand bare, with a line below."""
+    """``[MM/DD/YYYY HH:MM:SS LEVEL <thread>] message``.
+
+    Metrics stand bare, with a line below; so does JSON, without one.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -18,6 +21,8 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
+        if message.startswith("{"):  # a request, in JSON
+            return message
         return f"{message}\n" if message.startswith(METRICS_PREFIX) else super().format(record)
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onepass.cli.logs import set_up_logging
 from onepass.cli.threads import limit_blas_threads
 from onepass.errors import PlatformError
 from onepass.sagemaker.outcome import describe_failure
 from onepass.sagemaker.paths import Paths
+
+if TYPE_CHECKING:
+    from onepass.serving.models import ModelStore
 
 _log = logging.getLogger(__name__)
 
@@ -31,23 +39,43 @@ def run_server(base: Path, port: int | None) -> int:
 
 
 def _serve(base: Path, port: int | None) -> None:
-    from onepass.artifact.model_file import load_model
-    from onepass.serving.gunicorn import Server
     from onepass.serving.settings import ServingSettings
 
     settings = ServingSettings.from_environment(os.environ, port)
     logging.getLogger().setLevel(settings.log_level.upper())
+    load = _many_models if settings.multi_model else _one_model
+    store, ready = load(base, settings.port)
+    _check_port(settings.port)
+    with _place_for_figures() if settings.metrics else nullcontext():
+        from onepass.serving.gunicorn import Server
+
+        Server(store, settings, ready).run()
+
+
+def _one_model(base: Path, port: int) -> tuple[ModelStore, Callable[[], None]]:
+    from onepass.artifact.model_file import load_model
+    from onepass.serving.models import THE_MODEL, ModelStore, self_test
+
     directory = Paths(base).model
     model = load_model(directory)
+    store = ModelStore(directory)
+    store.put(THE_MODEL, model, str(directory))
     _log.info(
         "serving %d clusters of %d features from %s on port %d",
         model.n_clusters,
         model.n_features,
         directory,
-        settings.port,
+        port,
     )
-    _check_port(settings.port)
-    Server(model, settings).run()
+    return store, partial(self_test, model)
+
+
+def _many_models(base: Path, port: int) -> tuple[ModelStore, Callable[[], None]]:
+    from onepass.serving.models import ModelStore
+
+    directory = Paths(base).models
+    _log.info("serving models from %s, as they are asked for, on port %d", directory, port)
+    return ModelStore(directory), lambda: None
 
 
 def _check_port(port: int) -> None:
@@ -58,3 +86,11 @@ def _check_port(port: int) -> None:
             listener.bind(("0.0.0.0", port))  # noqa: S104 - as the server will
         except OSError as error:
             raise PlatformError(f"cannot listen on port {port}: {error.strerror}") from error
+
+
+@contextmanager
+def _place_for_figures() -> Iterator[None]:
+    """Name a directory in which workers keep their figures, before its library is loaded."""
+    with tempfile.TemporaryDirectory(prefix="onepass-metrics-") as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        yield

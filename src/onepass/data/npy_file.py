@@ -5,8 +5,6 @@ Source: "NPY format" in NumPy's documentation (``numpy.lib.format``).
 
 from __future__ import annotations
 
-import io
-import tokenize
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,9 @@ from onepass.data.blocks import NOT_FINITE, BlockFile
 from onepass.data.streams import Opened
 from onepass.errors import DecodeError, WidthError
 from onepass.formats.arrays import Array
+from onepass.formats.npy import MAGIC, PREFIX_BYTES, header_bytes, parse_header, version_of
 
-_MAGIC = b"\x93NUMPY"
-_PREFIX_BYTES = {1: 10, 2: 12, 3: 12}
-_LONGEST_HEADER = 2**16
 _BYTES_AT_ONCE = 2**19
-_UNREADABLE = (
-    *(ValueError, EOFError, TypeError, SyntaxError, MemoryError, RecursionError, LookupError),
-    tokenize.TokenError,
-)
-"""What NumPy raises for a header, which it takes for an expression of Python."""
 
 
 class NpyFile(BlockFile):
@@ -87,50 +78,32 @@ class NpyFile(BlockFile):
     def _begin(self) -> None:
         if self._n_left >= 0:
             return
-        start = bytes(self._take(len(_MAGIC) + 2))
+        start = bytes(self._take(len(MAGIC) + 2))
         if not start:
             self._n_there = self._n_left = 0
             return
-        version = start[-2] if start.startswith(_MAGIC) and len(start) == len(_MAGIC) + 2 else 0
-        if version not in _PREFIX_BYTES:
-            raise self._error(
-                f"no matrix as numpy.save writes it: it begins with {start.hex()}; check "
-                "ContentType, or save it so"
-            )
-        size = bytes(self._take(_PREFIX_BYTES[version] - len(start)))
-        n_bytes = int.from_bytes(size, "little")
-        if n_bytes > _LONGEST_HEADER:
-            raise self._error(
-                f"a header of {n_bytes} bytes; at most {_LONGEST_HEADER} are read; save it with "
-                "numpy.save"
-            )
-        self._header_bytes = _PREFIX_BYTES[version] + n_bytes
-        self._understand(version, size + self._take(n_bytes))
-
-    def _understand(self, version: int, header: bytes) -> None:
-        read: Any = np.lib.format.read_array_header_1_0
-        if version > 1:
-            read = np.lib.format.read_array_header_2_0
         try:
-            shape, by_columns, dtype = read(io.BytesIO(header), max_header_size=_LONGEST_HEADER)
-        except _UNREADABLE as error:
-            raise self._error(
-                f"a header that NumPy cannot read: {error}; save it with numpy.save"
-            ) from error
-        if dtype.kind not in "fiub" or dtype.hasobject or dtype.itemsize > np.dtype("f8").itemsize:
-            raise self._error(
-                f"values of type {dtype}; numbers of at most 64 bits are read; convert them"
+            self._understand(start)
+        except DecodeError as error:
+            raise error.within(self._name) from error
+
+    def _understand(self, start: bytes) -> None:
+        version = version_of(start)
+        size = bytes(self._take(PREFIX_BYTES[version] - len(start)))
+        n_bytes = header_bytes(version, size) - PREFIX_BYTES[version]
+        header = parse_header(version, size + bytes(self._take(n_bytes)))
+        if header.by_columns:
+            raise DecodeError(
+                f"an array of shape {header[:2]} by columns (Fortran order); save a matrix, row "
+                "behind row (order='C')"
             )
-        if len(shape) != 2 or by_columns or shape[0] < 0:
-            order = " by columns (Fortran order)" if by_columns else ""
-            raise self._error(
-                f"an array of shape {shape}{order}; save a matrix, row behind row (order='C')"
+        if self._n_features and header.n_columns != self._n_features:
+            raise WidthError(
+                f"{header.n_columns} columns; expected are {self._n_features} features"
             )
-        if self._n_features and shape[1] != self._n_features:
-            reason = f"{shape[1]} columns; expected are {self._n_features} features"
-            raise WidthError(reason, source=self._name)
-        self._dtype, (n_rows, self._n_columns) = dtype, shape
-        self._n_there = self._n_left = n_rows
+        self._dtype, self._header_bytes = header.dtype, header.n_bytes
+        self._n_columns = header.n_columns
+        self._n_there = self._n_left = header.n_rows
 
     def _take(self, n_bytes: int) -> memoryview:
         """Read so many bytes, fewer at the end only: valid until others are read."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
 from onepass.finite import first_non_finite
-from onepass.formats.arrays import MAX_MATRIX_VALUES, Array, Rows, Vector
+from onepass.formats.arrays import MAX_MATRIX_VALUES, Rows, Vector
 
 _SHAPES = (
     'an instance is {"features": [numbers]}, {"data": {"features": {"values": [numbers]}}}, '
@@ -24,7 +24,7 @@ _SHAPES = (
 )
 
 
-def read_rows(data: bytes, n_features: int | None = None) -> Rows:
+def read_rows(data: bytes, n_features: int | None = None, *, n_before: int = 0) -> Rows:
     """Decode ``{"instances": [instance, ...]}``.
 
     Parameters
@@ -33,6 +33,8 @@ def read_rows(data: bytes, n_features: int | None = None) -> Rows:
         UTF-8.
     n_features : int, optional
         The width every instance must have; by default that of the first.
+    n_before : int
+        How many instances were read before these, for the places in messages.
 
     Returns
     -------
@@ -55,10 +57,10 @@ def read_rows(data: bytes, n_features: int | None = None) -> Rows:
     instances = body["instances"]
     if not instances:
         raise DecodeError("the list of instances is empty; at least one is needed")
-    return _stack(instances, n_features)
+    return _stack(instances, n_features, n_before)
 
 
-def read_lines(data: bytes, n_features: int | None = None) -> Rows:
+def read_lines(data: bytes, n_features: int | None = None, *, n_before: int = 0) -> Rows:
     """Decode JSON Lines: one instance a line.
 
     Examples
@@ -70,22 +72,8 @@ def read_lines(data: bytes, n_features: int | None = None) -> Rows:
     lines = data.rstrip(b" \t\r\n").split(b"\n")
     if lines == [b""]:
         raise DecodeError("the data is empty; at least one line is needed")
-    return _stack([_parse(line, _where(i)) for i, line in enumerate(lines)], n_features)
-
-
-def write_predictions(labels: Array, distances: Vector) -> bytes:
-    """Encode answers as ``{"predictions": [...]}``."""
-    return json.dumps({"predictions": _answers(labels, distances)}).encode()
-
-
-def write_prediction_lines(labels: Array, distances: Vector) -> bytes:
-    """Encode answers as JSON Lines, without an end of line last."""
-    return "\n".join(json.dumps(answer) for answer in _answers(labels, distances)).encode()
-
-
-def _answers(labels: Array, distances: Vector) -> list[dict[str, float]]:
-    pairs = zip(labels.astype(np.float32).tolist(), distances.tolist(), strict=True)
-    return [{"closest_cluster": c, "distance_to_cluster": d} for c, d in pairs]
+    instances = [_parse(line, _where(n_before + i)) for i, line in enumerate(lines)]
+    return _stack(instances, n_features, n_before)
 
 
 def _parse(data: bytes, where: str) -> Any:
@@ -115,8 +103,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _stack(instances: Sequence[Any], n_features: int | None) -> Rows:
-    width = n_features or len(_row(instances[0], 0, None))
+def _stack(instances: Sequence[Any], n_features: int | None, n_before: int) -> Rows:
+    width = n_features or len(_row(instances[0], n_before, None))
     if width * len(instances) > MAX_MATRIX_VALUES:
         raise TooLargeError(
             f"{len(instances)} instances of {width} features are more than "
@@ -124,10 +112,12 @@ def _stack(instances: Sequence[Any], n_features: int | None) -> Rows:
         )
     rows = np.empty((len(instances), width), np.float32)
     for i, instance in enumerate(instances):
-        rows[i] = _row(instance, i, width)
+        rows[i] = _row(instance, n_before + i, width)
     bad = first_non_finite(rows)
     if bad:
-        raise DecodeError(f"feature {bad[1] + 1} is too large for float32", where=_where(bad[0]))
+        raise DecodeError(
+            f"feature {bad[1] + 1} is too large for float32", where=_where(n_before + bad[0])
+        )
     return rows
 
 

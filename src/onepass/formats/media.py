@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from onepass.errors import DecodeError
-from onepass.formats import csv, json, record_writer, records
-from onepass.formats.arrays import Array, Rows, Vector
+from onepass.formats import answers, csv_blocks, json_blocks, npy, record_writer, records
+from onepass.formats.answers import Answers
+from onepass.formats.arrays import Rows
 
 CSV = "text/csv"
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 RECORDIO_PROTOBUF = "application/x-recordio-protobuf"
+NPY = "application/x-npy"
 
 
 @dataclass(frozen=True)
@@ -60,32 +62,52 @@ class Codec:
     Attributes
     ----------
     read : callable
-        ``(body, media_type, n_features) -> rows``; the number of features is a promise the rows
-        are checked against later, and bounds what a sparse body may unfold to.
+        ``(pieces, media_type, n_features) -> blocks``: a body, cut anywhere, to blocks of rows in
+        their order, each float32 and finite, of at most about a million values or a MiB of text.
     write : callable
-        ``(labels, distances) -> body``.
+        ``(answers) -> bytes``: the answers for a block.
+    head : callable
+        ``(n_rows, n_columns) -> bytes``: what stands before the first block.
+    between, tail : bytes
+        What stands between two blocks, and behind the last.
     """
 
-    read: Callable[[bytes, MediaType, int], Rows]
-    write: Callable[[Array, Vector], bytes]
+    read: Callable[[Iterable[bytes], MediaType, int], Iterator[Rows]]
+    write: Callable[[Answers], bytes]
+    head: Callable[[int, int], bytes] = lambda *_: b""
+    between: bytes = b""
+    tail: bytes = b""
 
 
 CODECS: Mapping[str, Codec] = MappingProxyType(
     {
         JSON: Codec(
-            lambda body, _, n_features: json.read_rows(body, n_features), json.write_predictions
+            lambda pieces, _, n_features: json_blocks.read_blocks(pieces, n_features),
+            answers.write_json,
+            lambda *_: b'{"predictions": [',
+            b", ",
+            b"]}",
         ),
         JSON_LINES: Codec(
-            lambda body, _, n_features: json.read_lines(body, n_features),
-            json.write_prediction_lines,
+            lambda pieces, _, n_features: json_blocks.read_line_blocks(pieces, n_features),
+            answers.write_json_lines,
+            between=b"\n",
         ),
         CSV: Codec(
-            lambda body, media, _: csv.read_rows(body, label_size=media.label_size()),
-            csv.write_predictions,
+            lambda pieces, media, n_features: csv_blocks.read_blocks(
+                pieces, n_features, label_size=media.label_size()
+            ),
+            answers.write_csv,
+            between=b"\n",
         ),
         RECORDIO_PROTOBUF: Codec(
-            lambda body, _, n_features: records.read_rows(body, n_features),
-            record_writer.write_predictions,
+            lambda pieces, _, n_features: records.read_blocks(pieces, n_features),
+            record_writer.write_answers,
+        ),
+        NPY: Codec(
+            lambda pieces, _, n_features: npy.read_blocks(pieces, n_features),
+            npy.write_answers,
+            npy.write_head,
         ),
     }
 )

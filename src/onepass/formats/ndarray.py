@@ -96,7 +96,7 @@ def read_centers(data: bytes) -> Rows:
         shape = list(arrays[0].shape)
         raise DecodeError(f"the array has shape {shape}; centers are [n_clusters, n_features]")
     with np.errstate(over="ignore", invalid="ignore"):
-        centers = arrays[0].astype(np.float32)
+        centers = np.require(arrays[0], np.float32, ("C", "ALIGNED"))
     bad = first_non_finite(centers)
     if bad:
         raise DecodeError(f"center {bad[0]}, feature {bad[1]} is NaN or infinite as float32")
@@ -133,13 +133,13 @@ class _Cursor:
     """Reads forward through bytes and never past their end."""
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data = memoryview(data)  # nothing is copied
         self.position = 0
 
     def unpack(self, layout: str) -> tuple[int, ...]:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
-    def take(self, n_bytes: int) -> bytes:
+    def take(self, n_bytes: int) -> memoryview:
         if n_bytes > len(self.data) - self.position:
             left = len(self.data) - self.position
             raise self.error(f"{n_bytes} bytes are needed here, {left} are left")
@@ -196,6 +196,6 @@ def _extents(cursor: _Cursor, rank: int, code: str) -> tuple[int, ...]:
 def _read_name(cursor: _Cursor) -> str:
     (length,) = cursor.unpack("<Q")
     try:
-        return cursor.take(length).decode("utf-8")
+        return bytes(cursor.take(length)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise cursor.error("the name of an array is no UTF-8 text") from error

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from onepass.errors import AlgorithmError, UserError
-from onepass.formats.arrays import Array, Bytes, Vector
+from onepass.formats.answers import (
+    CLOSEST_CLUSTER,
+    DISTANCE_TO_CLUSTER,
+    DISTANCES,
+    Answers,
+)
+from onepass.formats.arrays import Array, Bytes
 from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor, Record, Value
 from onepass.formats.record_row import FEATURES
 from onepass.formats.recordio import HEADER_BYTES, frame
 from onepass.formats.wire import learn_layout
-
-CLOSEST_CLUSTER = "closest_cluster"
-DISTANCE_TO_CLUSTER = "distance_to_cluster"
 
 
 def write_rows(
@@ -57,24 +61,33 @@ def write_rows(
     return b"".join(_frames(matrix, targets, sparse))
 
 
-def write_predictions(labels: Array, distances: Vector) -> bytes:
-    """Encode answers: for each row one framed record with two float32 labels.
+def write_answers(answers: Answers) -> bytes:
+    """Encode answers: for each row one framed record with a float32 label for each figure.
 
     Parameters
     ----------
-    labels : ndarray of shape (n_samples,), int
-        The closest cluster of each row.
-    distances : ndarray of shape (n_samples,), float32
-        The Euclidean distance to it.
+    answers : Answers
+
+    Notes
+    -----
+    All records are copies of one, in which each figure is found by a number that stands in for it.
     """
-    answer = Record()
-    answer.label[CLOSEST_CLUSTER].float32_tensor.values.append(np.pi)
-    answer.label[DISTANCE_TO_CLUSTER].float32_tensor.values.append(np.e)
-    template = frame(answer.SerializeToString(deterministic=True))
-    frames = np.tile(np.frombuffer(template, np.uint8), (len(labels), 1))
-    for marker, column in ((np.pi, labels), (np.e, distances)):
-        start = template.index(np.float32(marker).tobytes())
-        frames[:, start : start + 4] = _byte_rows(column.astype("<f4")[:, None])
+    matrix = answers.matrix("<f4")
+    n_clusters = matrix.shape[1] - 2
+    places = [(CLOSEST_CLUSTER, [math.pi]), (DISTANCE_TO_CLUSTER, [math.e])]
+    if n_clusters:
+        places.append((DISTANCES, [math.tau] * n_clusters))
+    record = Record()
+    for name, stand_ins in places:
+        record.label[name].float32_tensor.values.extend(stand_ins)
+    template = frame(record.SerializeToString(deterministic=True))
+    frames = np.tile(np.frombuffer(template, np.uint8), (len(matrix), 1))
+    column = 0
+    for _, stand_ins in places:
+        start = template.index(np.array(stand_ins, "<f4").tobytes())
+        figures = _byte_rows(matrix[:, column : column + len(stand_ins)])
+        frames[:, start : start + figures.shape[1]] = figures
+        column += len(stand_ins)
     return frames.tobytes()
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
 from onepass.formats.arrays import MAX_MATRIX_VALUES, Rows
 from onepass.formats.record_decoder import CUT_SHORT, RecordDecoder
 from onepass.formats.record_row import row_width
-from onepass.formats.recordio import HEADER_BYTES, MAX_FRAME_BYTES, next_record
+from onepass.formats.recordio import (
+    HEADER_BYTES,
+    MAGIC_BYTES,
+    MAX_FRAME_BYTES,
+    frame,
+    next_record,
+)
+
+_BLOCK_VALUES = 2**20
+_FIELDS = (b"\x0a", b"\x12", b"\x1a", b"\x22", b"\x2a")
+"""How a record without a frame begins: with any of its fields, in any order."""
 
 
 def read_rows(data: bytes, n_features: int | None = None) -> Rows:
@@ -56,6 +68,59 @@ def read_rows(data: bytes, n_features: int | None = None) -> Rows:
             decoder.finish(rest)
         blocks.append(out[: done.n_rows])
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def read_blocks(pieces: Iterable[bytes], n_features: int) -> Iterator[Rows]:
+    """Decode a RecordIO-protobuf body, block by block.
+
+    Parameters
+    ----------
+    pieces : iterable of bytes
+        The body, cut anywhere. A single record without a frame must come in one piece.
+    n_features : int
+
+    Yields
+    ------
+    ndarray of shape (n_samples, n_features), float32
+        Finite, at least one row; sparse records are unfolded.
+
+    Raises
+    ------
+    DecodeError
+        As `read_rows`.
+    """
+    decoder = RecordDecoder(n_features)
+    n_at_once = max(1, _BLOCK_VALUES // n_features)
+    rest = np.empty(0, np.uint8)
+    for piece in pieces:
+        if not decoder.n_bytes and not len(rest) and _is_bare(piece):
+            yield read_rows(frame(piece), n_features)
+            return
+        new = np.frombuffer(piece, np.uint8)
+        rest = np.concatenate([rest, new]) if len(rest) else new
+        while len(rest):
+            n_there = min(n_at_once, _block_rows(n_features, len(rest)))
+            out = np.empty((n_there, n_features), np.float32)
+            done = decoder.decode(rest, out)
+            if not done.n_rows:
+                break
+            rest = rest[done.n_bytes :]
+            yield out[: done.n_rows]
+    if not decoder.n_records and not len(rest):
+        raise DecodeError("the data is empty; at least one record is needed")
+    decoder.finish(rest)
+
+
+def _is_bare(body: bytes) -> bool:
+    """Whether a body is one record without a frame, as the platform sends it record by record."""
+    return not body.startswith(MAGIC_BYTES) and body[:1] in _FIELDS and _parses(body)
+
+
+def _parses(payload: bytes) -> bool:
+    try:
+        return row_width(payload) > 0
+    except DecodeError:
+        return False
 
 
 def _block_rows(n_features: int, n_bytes: int) -> int:

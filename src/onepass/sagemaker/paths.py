@@ -46,6 +46,11 @@ class Paths:
         return self.base / "model"
 
     @property
+    def models(self) -> Path:
+        """Under which the models of a multi-model endpoint lie."""
+        return self.base / "models"
+
+    @property
     def output(self) -> Path:
         """Holds the failure file and the archive of the model."""
         return self.base / "output"

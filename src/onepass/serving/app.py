@@ -1,146 +1,242 @@
-"""The application: two routes over one model."""
+"""The application: what every route answers."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from functools import partial
-from urllib.parse import quote
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cached_property, partial
+from importlib.resources import files
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
 
-import numpy as np
-from flask import Flask, Response, g, request
+import orjson
 
-from onepass.cluster.model import KMeansModel
-from onepass.errors import AlgorithmError
-from onepass.formats.arrays import Rows, Vector
-from onepass.formats.media import CODECS
-from onepass.serving import problems
-from onepass.serving.body import discard_body, read_body
-from onepass.serving.negotiation import answer_type, content_type
-from onepass.serving.problems import HttpError, request_id
+from onepass.formats.media import JSON
+from onepass.serving import metrics, routes
+from onepass.serving.asgi import CONNECTION, request_of, send_response
+from onepass.serving.batch import execution_parameters
+from onepass.serving.body import BodyLimits, read_body
+from onepass.serving.invocation import Scored, form_of, score
+from onepass.serving.limits import Budget, Share
+from onepass.serving.messages import Receive, Request, Response, Send, to_json
+from onepass.serving.models import THE_MODEL, LoadedModel, ModelStore
+from onepass.serving.problems import HttpError, to_problem, to_response
+from onepass.serving.request_log import log_request
 from onepass.serving.settings import ServingSettings
 
 _log = logging.getLogger(__name__)
 
+_INLINE_WORK = 2**23
+"""Bytes of a body times clusters that are answered without a thread: less than a millisecond."""
 
-def create_app(model: KMeansModel, settings: ServingSettings) -> Flask:
-    """Make the application.
+_PIECE_BYTES = 2**20
+_CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+_MODEL_ORDER_BYTES = 2**16
+
+_Result = TypeVar("_Result")
+_Handler = Callable[[Request, Receive, Any], Awaitable[Response]]
+
+
+class Application:
+    """Answers requests, as ASGI has it.
 
     Parameters
     ----------
-    model : KMeansModel
+    store : ModelStore
+        With one model named `THE_MODEL`, but for a multi-model server.
     settings : ServingSettings
-
-    Returns
-    -------
-    flask.Flask
-        ``GET /ping`` and ``POST /invocations`` as SageMaker hosting asks for them.
+        Of the whole server.
+    n_workers : int
+        Of which this is one.
+    n_threads : int
+        Of this worker, for what takes longer.
+    max_bytes_in_flight : int
+        Of bodies, in this worker.
     """
-    app = Flask("onepass", static_folder=None)
-    problems.register(app)
-    app.before_request(_start_clock)
-    app.after_request(_log_answer)
 
-    @app.get("/ping")
-    def ping() -> Response:
-        return Response(status=200)
+    def __init__(
+        self,
+        store: ModelStore,
+        settings: ServingSettings,
+        *,
+        n_workers: int = 1,
+        n_threads: int = 2,
+        max_bytes_in_flight: int = 2**30,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._n_workers = n_workers
+        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
+        self._budget = Budget(-(-settings.max_requests // n_workers), max_bytes_in_flight)
+        self._limits = BodyLimits(settings.max_payload_bytes, settings.silence_s, settings.body_s)
+        self._metrics = metrics.Metrics() if settings.metrics else None
+        self._handlers = self._routes()
 
-    @app.post("/invocations")
-    def invocations() -> Response:
-        return _invoke(model, settings)
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["raw_path"] == b"/ping" and scope["method"] in routes.METHODS[routes.PING]:
+            await send_response(Response(200), scope, send, patience_s=self._limits.total_s)
+            return
+        request = request_of(scope)
+        code = ""
+        try:
+            with self._metrics.in_flight() if self._metrics else nullcontext():
+                response = await self._answer(request, receive, scope[CONNECTION])
+        except Exception as error:  # noqa: BLE001 - the one place where errors become answers
+            problem = to_problem(error)
+            if problem.status >= 500 and not isinstance(error, HttpError):
+                _log.error("request %s failed", request.identity, exc_info=error)
+            response, code = to_response(problem, request.identity), problem.code
+        total_s = time.perf_counter() - request.started
+        log_request(request, response, total_s, code)
+        if self._metrics:
+            self._metrics.count(request, response, total_s, code)
+        answer = _with_headers(response, request, total_s)
+        await send_response(answer, scope, send, patience_s=self._limits.total_s)
 
-    @app.after_request
-    def let_the_client_finish(response: Response) -> Response:
-        if response.status_code >= 400:
-            response.call_on_close(
-                partial(
-                    discard_body,
-                    request.environ["wsgi.input"],
-                    request.environ.get("gunicorn.socket"),
-                    limit_bytes=2 * settings.max_payload_bytes,
-                )
-            )
-        return response
+    async def _answer(self, request: Request, receive: Receive, connection: Any) -> Response:
+        found = routes.match(request.path)
+        if found is None or found.route not in self._handlers:
+            request.route = "other"
+            raise routes.not_found(request.path)
+        request.route, request.model = found
+        if request.method not in routes.METHODS[found.route]:
+            raise routes.not_allowed(request.method, found.route)
+        return await self._handlers[found.route](request, receive, connection)
 
-    return app
+    def _routes(self) -> dict[str, _Handler]:
+        """Return what this server answers to."""
+        handlers: dict[str, _Handler] = {
+            routes.PING: _fixed(lambda: Response(200)),
+            routes.EXECUTION_PARAMETERS: _fixed(
+                lambda: _json(execution_parameters(self._settings, self._n_workers))
+            ),
+            routes.OPENAPI: _fixed(lambda: Response(200, self._openapi, JSON)),
+        }
+        if self._metrics:
+            handlers[routes.METRICS] = _fixed(self._exposition)
+        if not self._settings.multi_model:
+            return handlers | {routes.INVOCATIONS: self._invocations}
+        return handlers | {
+            routes.MODELS: self._models,
+            routes.MODEL: self._model,
+            routes.INVOKE: self._invoke,
+        }
+
+    async def _invocations(self, request: Request, receive: Receive, connection: Any) -> Response:
+        return await self._score(request, receive, connection, name=THE_MODEL)
+
+    async def _invoke(self, request: Request, receive: Receive, connection: Any) -> Response:
+        return await self._score(request, receive, connection, name=request.model)
+
+    async def _score(
+        self, request: Request, receive: Receive, connection: Any, *, name: str
+    ) -> Response:
+        """Answer with clusters: headers first, then the body, then the model."""
+        form = form_of(request.headers, self._settings.default_accept)
+        n_clusters = self._store.describe(name).n_clusters
+        with self._budget.request() as share:
+            body = await self._body(request, receive, connection, share, self._limits)
+            ask = partial(self._scored, name, body, form)
+            small = not form.zipped and len(body) * n_clusters <= _INLINE_WORK
+            scored = ask() if small else await self._in_thread(ask)
+        request.n_rows, request.durations = scored.n_rows, scored.durations
+        return Response(200, scored.body, scored.content_type)
+
+    def _scored(self, name: str, body: bytes, form: Any) -> Scored:
+        with self._store.use(name) as model:
+            return score(model, body, form, limit_bytes=self._settings.max_payload_bytes)
+
+    async def _models(self, request: Request, receive: Receive, connection: Any) -> Response:
+        if request.method != "POST":
+            page = self._store.page(_page_token(request.query))
+            told: dict[str, Any] = {"models": [_told(model) for model in page.models]}
+            if page.next_token is not None:
+                told["nextPageToken"] = page.next_token
+            return _json(told)
+        limits = BodyLimits(_MODEL_ORDER_BYTES, self._limits.silence_s, self._limits.total_s)
+        with self._budget.request() as share:
+            name, url = _order(await self._body(request, receive, connection, share, limits))
+            request.model = name
+            await self._in_thread(partial(self._store.load, name, url))
+        return _json({"status": f'Model "{name}" registered'})
+
+    async def _model(self, request: Request, receive: Receive, connection: Any) -> Response:
+        del receive, connection
+        if request.method == "DELETE":
+            await asyncio.to_thread(self._store.unload, request.model)
+            return _json({"status": f'Model "{request.model}" unregistered'})
+        return _json(_told(self._store.describe(request.model)))
+
+    async def _body(
+        self, request: Request, receive: Receive, connection: Any, share: Share, limits: BodyLimits
+    ) -> bytes:
+        declared = request.headers.get("content-length")
+        body = await read_body(receive, declared, share, limits=limits, via=connection)
+        request.n_bytes_in = len(body)
+        return body
+
+    async def _in_thread(self, do: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, do)
+
+    def _exposition(self) -> Response:
+        figures = self._metrics.exposition() if self._metrics else b""
+        return Response(200, figures, metrics.CONTENT_TYPE)
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        return files("onepass.serving").joinpath("openapi.json").read_bytes()
 
 
-def self_test(model: KMeansModel) -> None:
-    """Let a model answer once, so that the first client does not wait for anything to load.
+def _fixed(answer: Callable[[], Response]) -> _Handler:
+    """Return a handler that does not look at its request."""
 
-    Raises
-    ------
-    AlgorithmError
-        When a center is not its own closest center.
-    """
-    if model.assign(model.centers[:1]).distances[0] != 0:
-        raise AlgorithmError("the model does not find its own centers")
+    async def handle(request: Request, receive: Receive, connection: Any) -> Response:
+        del request, receive, connection
+        return answer()
+
+    return handle
 
 
-def _invoke(model: KMeansModel, settings: ServingSettings) -> Response:
-    """Answer the request that Flask is at: headers first, then the body, then the model."""
-    media = content_type(request.headers.get("Content-Type"))
-    answer = answer_type(request.headers.get("Accept"), settings.default_accept)
-    _refuse_encodings(request.headers.get("Content-Encoding"))
-    body = read_body(
-        request.environ["wsgi.input"],
-        request.content_length,
-        limit_bytes=settings.max_payload_bytes,
-    )
-    if not body:
-        raise HttpError(400, "bad_payload", "the body is empty; at least one row is needed")
-    rows = CODECS[media.name].read(body, media, model.n_features)
-    _check_width(rows, model)
-    assignment = model.assign(rows)
-    _check_distances(assignment.distances)
-    g.n_rows = len(rows)
-    return Response(CODECS[answer].write(*assignment), content_type=answer)
+def _page_token(query: str) -> str | None:
+    tokens = parse_qs(query).get("next_page_token")
+    return tokens[0] if tokens else None
 
 
-def _check_width(rows: Rows, model: KMeansModel) -> None:
-    if rows.shape[1] != model.n_features:
-        raise HttpError(
-            400,
-            "bad_payload",
-            f"unable to evaluate payload provided: rows have {rows.shape[1]} features, "
-            f"the model takes {model.n_features}",
-        )
+def _order(body: bytes) -> tuple[str, str]:
+    """Read which model shall be loaded, and from where."""
+    try:
+        given = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, "bad_request", f"the body is not valid JSON: {error}") from error
+    told = given if isinstance(given, dict) else {}
+    name, url = told.get("model_name"), told.get("url")
+    if not isinstance(name, str) or not isinstance(url, str):
+        message = 'the body must be {"model_name": "...", "url": "..."}'
+        raise HttpError(400, "bad_request", message)
+    return name, url
 
 
-def _check_distances(distances: Vector) -> None:
-    """Refuse to answer with an infinite distance, which JSON has no number for."""
-    far = np.flatnonzero(~np.isfinite(distances))
-    if len(far):
-        raise HttpError(
-            400,
-            "bad_payload",
-            f"unable to evaluate payload provided: row {far[0] + 1} is too far from every center "
-            "for float32",
-        )
+def _told(model: LoadedModel) -> dict[str, str]:
+    return {"modelName": model.name, "modelUrl": model.url}
 
 
-def _refuse_encodings(encoding: str | None) -> None:
-    if encoding and encoding.strip().lower() != "identity":
-        raise HttpError(
-            415, "unsupported_encoding", f"Content-Encoding {encoding!r}: send the body as it is"
-        )
+def _json(value: Any) -> Response:
+    return Response(200, to_json(value), JSON)
 
 
-def _start_clock() -> None:
-    g.started = time.perf_counter()
-
-
-def _log_answer(response: Response) -> Response:
-    response.headers["X-Request-Id"] = request_id()
-    if request.path != "/ping":
-        milliseconds = 1000 * (time.perf_counter() - g.started)
-        _log.info(
-            "%s %s %d, %d rows, %.1f ms, request %s",
-            request.method,
-            quote(request.path),
-            response.status_code,
-            g.get("n_rows", 0),
-            milliseconds,
-            request_id(),
-        )
-    return response
+def _with_headers(response: Response, request: Request, total_s: float) -> Response:
+    """Add what every answer tells beside its body."""
+    timings = request.durations._asdict() | {"total": total_s}
+    told = [
+        ("X-Request-Id", request.identity),
+        ("Server-Timing", ", ".join(f"{n};dur={1000 * s:.3f}" for n, s in timings.items())),
+    ]
+    attributes = request.headers.get(_CUSTOM_ATTRIBUTES, "")
+    if attributes.isascii() and attributes.isprintable() and 0 < len(attributes) <= 1024:
+        told.append(("X-Amzn-SageMaker-Custom-Attributes", attributes))
+    return response._replace(headers=(*response.headers, *told))

@@ -1,31 +1,66 @@
 """The exact reader of request bodies.
 
-Behind gunicorn, Flask takes a body that its client cut short for a whole one, and silently cuts a
-chunked body at its limit: both would give wrong clusters with status 200. Here a body is read to
-its end, to the byte, or refused.
+A body that its client cut short, or that is longer than what is accepted, must not be taken for a
+whole one: that would give wrong clusters with status 200. Here a body is read to its end, to the
+byte, or refused.
 """
 
 from __future__ import annotations
 
-import socket
-from typing import BinaryIO
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
 
+from onepass.data.byte_stream import ForwardStream
+from onepass.data.gzip_stream import GzipStream
+from onepass.serving.limits import Share
+from onepass.serving.messages import Receive
 from onepass.serving.problems import HttpError
 
-_PIECE_BYTES = 65536
-_PATIENCE_S = 2.0
+_LEAST_BYTES_A_SECOND = 2**20
+_UNZIPPED_BYTES = 2**20
 
 
-def read_body(stream: BinaryIO, declared_bytes: int | None, *, limit_bytes: int) -> bytes:
-    """Read a request body.
+class Breakable(Protocol):
+    """A connection: `broken` says why no more of a body will come; empty while more may."""
+
+    broken: str
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """How long and how slow a body may be.
+
+    Attributes
+    ----------
+    n_bytes : int
+    silence_s : float
+        Between two pieces.
+    total_s : float
+        From the first piece to the last, and a second more for each MiB.
+    """
+
+    n_bytes: int
+    silence_s: float
+    total_s: float
+
+
+async def read_body(
+    receive: Receive, declared: str | None, share: Share, *, limits: BodyLimits, via: Breakable
+) -> bytes:
+    """Read a request's body.
 
     Parameters
     ----------
-    stream : binary file
-        The server's own input, which ends where the body ends.
-    declared_bytes : int or None
-        The Content-Length; None for a chunked body.
-    limit_bytes : int
+    receive : callable
+        Gives the next piece, as ASGI has it.
+    declared : str or None
+        The Content-Length, a whole number; None for a chunked body.
+    share : Share
+        Grows with what is read.
+    limits : BodyLimits
+    via : Breakable
+        What the body comes through.
 
     Returns
     -------
@@ -35,59 +70,89 @@ def read_body(stream: BinaryIO, declared_bytes: int | None, *, limit_bytes: int)
     Raises
     ------
     HttpError
-        413 beyond the limit, before it is read where its length is declared; 400 when the body
-        breaks off, 408 when it stops coming.
+        413 beyond the limit, before it is read where its length is declared; 503 when there is no
+        room for it now; 400 when the body breaks off, 408 when it stops coming.
     """
-    if declared_bytes is not None and declared_bytes > limit_bytes:
-        raise _too_large(limit_bytes)
-    pieces: list[bytes] = []
-    n_bytes = 0
-    while piece := _read_piece(stream, n_bytes, limit_bytes):
-        pieces.append(piece)
+    n_declared = int(declared) if declared else None
+    n_bytes, pieces, more = 0, [], True
+    _take(n_declared or 0, limits, share)
+    late = asyncio.get_running_loop().time() + limits.total_s
+    while more:
+        piece, more = await _next_piece(receive, via, n_bytes, _patience(limits, late, n_bytes))
         n_bytes += len(piece)
-        if n_bytes > limit_bytes:
-            raise _too_large(limit_bytes)
-    if declared_bytes is not None and n_bytes != declared_bytes:
-        message = f"the body has {n_bytes} bytes where Content-Length says {declared_bytes}"
-        raise HttpError(400, "broken_body", message)
-    return b"".join(pieces)
+        _take(n_bytes, limits, share)
+        pieces.append(piece)
+    if n_declared is not None and n_bytes != n_declared:
+        raise _broken(n_bytes, f"Content-Length says {n_declared}")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def discard_body(stream: BinaryIO, connection: socket.socket | None, *, limit_bytes: int) -> None:
-    """Read on, after the answer, what a client still sends of a body that was refused.
+def unzip(body: bytes, limit_bytes: int) -> bytes:
+    """Unfold a body that was compressed by gzip.
 
-    A connection that is closed with unread data in it is reset, and many clients then never see
-    the answer that says why.
-
-    Parameters
-    ----------
-    stream : binary file
-        The server's own input.
-    connection : socket.socket or None
-        What it comes through, if known: a client that falls silent is not waited for.
-    limit_bytes : int
-        A client that sends more than this is cut off.
+    Raises
+    ------
+    DecodeError
+        When it is no gzip, or cut short.
+    HttpError
+        413 when it unfolds to more than `limit_bytes`: no more than that is unfolded.
     """
-    n_bytes = 0
-    try:
-        if connection is not None:
-            connection.settimeout(_PATIENCE_S)
-        while n_bytes < limit_bytes and (piece := stream.read(_PIECE_BYTES)):
-            n_bytes += len(piece)
-        if connection is not None:
-            connection.settimeout(None)
-    except Exception:  # noqa: BLE001 - the answer is out; the connection ends with the client's
-        return
+    stream, unfolded = GzipStream(_Bytes(body)), bytearray()
+    room = memoryview(bytearray(_UNZIPPED_BYTES))
+    while n := stream.readinto(room):
+        unfolded += room[:n]
+        if len(unfolded) > limit_bytes:
+            raise _too_large(limit_bytes)
+    return bytes(unfolded)
 
 
-def _read_piece(stream: BinaryIO, n_bytes: int, limit_bytes: int) -> bytes:
+class _Bytes(ForwardStream):
+    """A body as a stream."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._left = memoryview(body)
+
+    def _read(self, buffer: memoryview) -> int:
+        n = min(len(buffer), len(self._left))
+        buffer[:n], self._left = self._left[:n], self._left[n:]
+        return n
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _patience(limits: BodyLimits, late: float, n_bytes: int) -> float:
+    """Return how long the next piece may take: at most what is left for the whole body."""
+    left = late + n_bytes / _LEAST_BYTES_A_SECOND - asyncio.get_running_loop().time()
+    return min(limits.silence_s, max(0.0, left))
+
+
+async def _next_piece(
+    receive: Receive, via: Breakable, n_bytes: int, patience_s: float
+) -> tuple[bytes, bool]:
+    """Return the next piece, and whether more follow."""
     try:
-        return stream.read(min(_PIECE_BYTES, limit_bytes + 1 - n_bytes))
-    except BlockingIOError as error:  # the listener's limit of silence
-        message = f"no more of the body came after {n_bytes} bytes"
-        raise HttpError(408, "body_timeout", message) from error
-    except Exception as error:  # a reset connection, a chunk cut short: servers differ in the type
-        raise HttpError(400, "broken_body", f"the body broke off after {n_bytes} bytes") from error
+        async with asyncio.timeout(patience_s):
+            message = await receive()
+    except TimeoutError as error:
+        reason = f"no more of the body came after {n_bytes} bytes"
+        raise HttpError(408, "body_timeout", reason) from error
+    if via.broken:
+        raise _broken(n_bytes + len(message.get("body", b"")), via.broken)
+    if message["type"] != "http.request":
+        raise _broken(n_bytes, "the connection was lost")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _take(n_bytes: int, limits: BodyLimits, share: Share) -> None:
+    if n_bytes > limits.n_bytes:
+        raise _too_large(limits.n_bytes)
+    share.grow_to(n_bytes)
+
+
+def _broken(n_bytes: int, reason: str) -> HttpError:
+    return HttpError(400, "broken_body", f"the body broke off after {n_bytes} bytes: {reason}")
 
 
 def _too_large(limit_bytes: int) -> HttpError:

@@ -1,90 +1,180 @@
-"""The process that listens: gunicorn, set up for short requests of pure computation."""
+"""The processes that listen: gunicorn watches over workers, in each of which uvicorn serves."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import gc
 import os
+import resource
 import signal
-import socket
-import struct
+import sys
 import tempfile
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
 
-from onepass.cluster.model import KMeansModel
 from onepass.resources import available_cpus, memory_limit_bytes
-from onepass.serving.app import create_app, self_test
+from onepass.serving.app import Application
+from onepass.serving.connections import ConnectionLimits, limited
+from onepass.serving.metrics import forget_worker
+from onepass.serving.models import ModelStore
 from onepass.serving.settings import ServingSettings
 
-THREADS = 8
-"""Of each worker: more than can compute at once, so that /ping always finds a free one."""
-
 _WORKER_BYTES = 256 * 2**20
+_BACKLOG = 2048
+_DRAIN_S = 24
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only gunicorn's heartbeat, and only where it exists
 
 
 class Server(BaseApplication):
-    """Serves one model until it is told to stop.
+    """Serves models until it is told to stop.
 
     Parameters
     ----------
-    model : KMeansModel
-        Loaded before the workers are forked, which share its memory. Nothing is computed before
-        the fork: some linear algebra libraries do not survive one.
+    store : ModelStore
+        What it holds has been loaded before workers are forked, which share its memory. Nothing is
+        computed before the fork: some linear algebra libraries do not survive one.
     settings : ServingSettings
+    ready : callable
+        Called in each worker before it listens; what it raises ends the server.
     """
 
-    def __init__(self, model: KMeansModel, settings: ServingSettings) -> None:
-        self._model = model
-        self._settings = settings
+    def __init__(
+        self, store: ModelStore, settings: ServingSettings, ready: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self.settings = settings
+        self._ready = ready
         super().__init__()
 
     def load_config(self) -> None:
         """Tell gunicorn how to run."""
-        for name, value in gunicorn_options(self._model, self._settings).items():
+        for name, value in gunicorn_options(self.settings).items():
             self.cfg.set(name, value)
 
     def run(self) -> None:
         """Listen and answer; ends with `SystemExit`."""
         _keep_signals_for_workers()
+        gc.collect()
+        gc.freeze()  # what is there is not looked at again, and so stays shared with workers
         super().run()
 
     def load(self) -> Any:
-        """Return the application."""
-        return create_app(self._model, self._settings)
+        """Return the application of a worker."""
+        self._ready()
+        n_workers = worker_count(self.settings)
+        in_flight = self.settings.max_bytes_in_flight or memory_limit_bytes() // 4
+        return Application(
+            self._store,
+            self.settings,
+            n_workers=n_workers,
+            n_threads=-(-available_cpus() // n_workers) + 1,
+            max_bytes_in_flight=in_flight // n_workers,
+        )
 
 
-def gunicorn_options(model: KMeansModel, settings: ServingSettings) -> dict[str, Any]:
-    """Return gunicorn's settings.
-
-    A worker listens only once it has answered a self-test, and drains for 25 of the 30 seconds
-    that the platform leaves it after SIGTERM.
-    """
+def gunicorn_options(settings: ServingSettings) -> dict[str, Any]:
+    """Return gunicorn's settings; it drains for 25 of the platform's 30 seconds after SIGTERM."""
     return {
         "bind": f"0.0.0.0:{settings.port}",  # the platform asks for all interfaces
-        "worker_class": "gthread",
-        "workers": worker_count(),
-        "threads": THREADS,
-        "preload_app": True,
-        "when_ready": partial(_limit_silence, seconds=settings.silence_s),
-        "post_worker_init": lambda worker: self_test(model),  # noqa: ARG005
+        "backlog": _BACKLOG,
+        "worker_class": UvicornWorker,
+        "workers": worker_count(settings),
         "timeout": 120,
-        "graceful_timeout": 25,
+        "graceful_timeout": _DRAIN_S + 1,
         "keepalive": 75,
         "worker_tmp_dir": _scratch_directory(),
         "control_socket_disable": True,
         "loglevel": settings.log_level,
         "proc_name": "onepass",
+        **({"child_exit": _forget} if settings.metrics else {}),
     }
 
 
-def worker_count() -> int:
-    """One worker a processor, as far as the memory reaches at 256 MiB each."""
+def worker_count(settings: ServingSettings) -> int:
+    """One worker a processor, as far as the memory reaches at 256 MiB each; one of many models."""
+    if settings.multi_model:
+        return 1  # a request to load one reaches but one
     return max(1, min(available_cpus(), int(0.8 * memory_limit_bytes()) // _WORKER_BYTES))
+
+
+class UvicornWorker(Worker):
+    """A worker in which uvicorn serves; gunicorn makes it, for a `Server`."""
+
+    _server: _Uvicorn | None = None
+
+    def run(self) -> None:
+        """Serve until told to stop."""
+        settings: ServingSettings = self.app.settings  # type: ignore[attr-defined]  # of `Server`
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                self.wsgi,
+                loop="asyncio",
+                http=limited(
+                    ConnectionLimits(
+                        headers_s=settings.silence_s,
+                        drain_bytes=2 * settings.max_payload_bytes,
+                        connections=resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2,
+                    )
+                ),
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                # As many connections are accepted at once, and others are left to other workers.
+                backlog=1,
+                timeout_keep_alive=self.cfg.keepalive,
+                timeout_notify=1,
+                timeout_graceful_shutdown=_DRAIN_S,
+                callback_notify=self._beat,
+            )
+        )
+        asyncio.run(self._server.serve(sockets=self.sockets))
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Finish what is in flight, and end."""
+        del sig, frame
+        if self._server is None:
+            sys.exit(0)
+        self._server.should_exit = True
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End."""
+        del sig, frame
+        sys.exit(0)
+
+    async def _beat(self) -> None:
+        self.notify()
+
+
+class _Uvicorn(uvicorn.Server):
+    """A server whose signals are gunicorn's."""
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, with room for more clients than are accepted at once."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def _forget(arbiter: Arbiter, worker: Worker) -> None:
+    """Drop what a worker that has ended was in the middle of from the figures."""
+    del arbiter
+    forget_worker(int(worker.pid))
 
 
 def _keep_signals_for_workers() -> None:
@@ -108,19 +198,6 @@ def _keep_signals_for_workers() -> None:
         after_in_parent=release,
         after_in_child=reset_and_release,
     )
-
-
-def _limit_silence(arbiter: Arbiter, *, seconds: int) -> None:
-    """Let no client that stops in the middle of a request keep a thread; sockets inherit this."""
-    for listener in arbiter.LISTENERS:
-        limit = struct.pack("ll", seconds, 0)
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    logging.getLogger("gunicorn.error").addFilter(_is_no_silence)
-
-
-def _is_no_silence(record: logging.LogRecord) -> bool:
-    """Keep the clients that fell silent, which gunicorn takes for bugs, out of the log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
 
 
 def _scratch_directory() -> str:

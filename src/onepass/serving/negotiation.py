@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from onepass.formats.media import CODECS, MediaType
@@ -12,13 +13,30 @@ _QUALITY = re.compile(r"0?\.[0-9]*|[01](\.[0-9]*)?", re.ASCII)
 _ANY = ("*/*", "*")  # the second is what Java's own client sends
 
 
+class Wanted(NamedTuple):
+    """The form of an answer.
+
+    Attributes
+    ----------
+    name : str
+        Its media type.
+    verbose : bool
+        Whether the distances to all clusters are wanted, too.
+    """
+
+    name: str
+    verbose: bool = False
+
+
 class _Range(NamedTuple):
     """One element of an Accept header, such as ``text/*;q=0.5``."""
 
     name: str
     quality: float
+    verbose: bool
 
 
+@lru_cache(maxsize=256)
 def content_type(header: str | None) -> MediaType:
     """Return the media type of a body; 415 when it is not read here."""
     media = MediaType.parse(header or "")
@@ -32,8 +50,9 @@ def content_type(header: str | None) -> MediaType:
     return media
 
 
-def answer_type(accept: str | None, default: str) -> str:
-    """Return the media type to answer in; 406 when none that the client accepts is written here.
+@lru_cache(maxsize=256)
+def answer_type(accept: str | None, default: str) -> Wanted:
+    """Return the form to answer in; 406 when none that the client accepts is written here.
 
     Parameters
     ----------
@@ -44,28 +63,30 @@ def answer_type(accept: str | None, default: str) -> str:
 
     Examples
     --------
-    >>> answer_type("text/*;q=0.5, application/jsonlines", "application/json")
-    'application/jsonlines'
+    >>> answer_type("text/*;q=0.5, application/jsonlines; verbose=true", "application/json")
+    Wanted(name='application/jsonlines', verbose=True)
     """
     ranges = [_parse(element) for element in (accept or "").split(",") if element.strip()]
     if not ranges:
-        return default
+        return Wanted(default)
     ours = (default, *(name for name in CODECS if name != default))
     best = max(ours, key=lambda name: _preference(name, ranges))  # the first of equals
-    if _preference(best, ranges)[0] <= 0:
+    quality, _, minus_place = _preference(best, ranges)
+    if quality <= 0:
         raise HttpError(
             406,
             "not_acceptable",
             f"Accept {accept!r} is not supported; supported are {', '.join(CODECS)}",
         )
-    return best
+    return Wanted(best, ranges[-minus_place].verbose)
 
 
 def _parse(element: str) -> _Range:
     media = MediaType.parse(element)
     quality = media.parameters.get("q", "1")
     readable = _QUALITY.fullmatch(quality) and quality != "."
-    return _Range(media.name, min(1.0, float(quality)) if readable else 1.0)
+    verbose = media.parameters.get("verbose", "").lower() == "true"
+    return _Range(media.name, min(1.0, float(quality)) if readable else 1.0, verbose)
 
 
 def _preference(name: str, ranges: list[_Range]) -> tuple[float, int, int]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import uuid
-
-from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from collections.abc import Mapping
 
 from onepass.errors import OnepassError, TooLargeError, UserError
+from onepass.formats.media import JSON
+from onepass.serving.messages import Response, to_json
+from onepass.serving.models import ModelAlreadyLoadedError, ModelNotLoadedError, ModelTooLargeError
 
-_log = logging.getLogger(__name__)
-
-_ID_HEADERS = ("X-Amzn-SageMaker-Inference-Id", "X-Request-Id")
+_ID_HEADERS = ("x-amzn-sagemaker-inference-id", "x-request-id")
 _ID = re.compile(r"[!-~]{1,64}")
 
 
@@ -28,48 +26,52 @@ class HttpError(OnepassError):
         A word that stays the same, for programs.
     message : str
         A sentence for people.
+    headers : tuple of pairs of str
+        Further headers of the answer.
     """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, *, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.headers = headers
 
 
-def to_problem(error: Exception) -> HttpError:
+def to_problem(error: BaseException) -> HttpError:
     """Translate any error into what the client is told."""
     if isinstance(error, HttpError):
         return error
-    if isinstance(error, HTTPException):
-        code = error.name.lower().replace(" ", "_")
-        return HttpError(error.code or 500, code, error.description or error.name)
-    if isinstance(error, TooLargeError):
-        return HttpError(413, "too_large", str(error))
+    for kind, status, code in (
+        (ModelNotLoadedError, 404, "model_not_loaded"),
+        (ModelAlreadyLoadedError, 409, "model_already_loaded"),
+        (ModelTooLargeError, 507, "no_memory_for_model"),
+        (TooLargeError, 413, "too_large"),
+    ):
+        if isinstance(error, kind):
+            return HttpError(status, code, str(error))
     if isinstance(error, UserError):
         return HttpError(400, "bad_payload", f"unable to evaluate payload provided: {error}")
+    if isinstance(error, MemoryError):
+        message = "there is no memory for this request at the moment"
+        return HttpError(507, "no_memory", message)
     return HttpError(500, "internal_error", "the server failed; its log has the reason")
 
 
-def request_id() -> str:
-    """Return the id the client gave this request, or one of our own."""
-    if "request_id" not in g:
-        given = next((request.headers[name] for name in _ID_HEADERS if name in request.headers), "")
-        g.request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
-    return str(g.request_id)
+def to_response(problem: HttpError, identity: str) -> Response:
+    """Make the answer that tells a client of a problem."""
+    told = {"code": problem.code, "message": str(problem), "request_id": identity}
+    return Response(problem.status, to_json({"error": told}), JSON, problem.headers)
 
 
-def register(app: Flask) -> None:
-    """Answer every error of `app` as a problem."""
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the id the client gave its request, or one of our own.
 
-    def answer(error: Exception) -> Response:
-        problem = to_problem(error)
-        if problem.status >= 500:
-            _log.error("request %s failed", request_id(), exc_info=error)
-        body = {"code": problem.code, "message": str(problem), "request_id": request_id()}
-        response = jsonify(error=body)
-        response.status_code = problem.status
-        if isinstance(error, MethodNotAllowed):
-            response.allow.update(error.valid_methods or ())
-        return response
-
-    app.register_error_handler(Exception, answer)
+    Parameters
+    ----------
+    headers : mapping of str to str
+        Names in lower case.
+    """
+    given = next((headers[name] for name in _ID_HEADERS if name in headers), "")
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex

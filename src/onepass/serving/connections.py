@@ -1,0 +1,209 @@
+"""Connections: uvicorn's, with limits to what a client may take of time and memory.
+
+uvicorn reads requests without a thread for each, so that silent and slow clients keep nobody
+waiting; but it never lets go of a client that does not go on, reads headers of any length, takes a
+client that has said all it has to say for one that is gone, and answers what is no HTTP on the
+connection's behalf even where another request is still to be answered. These are mended here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from onepass.serving.asgi import CONNECTION
+from onepass.serving.problems import HttpError, request_id, to_response
+
+MAX_HEADERS_BYTES = 2**16
+"""Of one request: its line and all its headers."""
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What one client may take.
+
+    Attributes
+    ----------
+    headers_s : float
+        From the first moment of a request, or of a connection, to the end of its headers.
+    drain_s : float
+        How long the body of a request is read on, and thrown away, after it was refused.
+    drain_bytes : int
+        How much of it.
+    connections : int
+        Of all clients at once; one more is closed as soon as it comes.
+    """
+
+    headers_s: float = 15
+    drain_s: float = 5
+    drain_bytes: int = 2**28
+    connections: int = 4096
+
+
+class Connection(HttpToolsProtocol):
+    """One client's connection.
+
+    Attributes
+    ----------
+    limits : ConnectionLimits
+        Of the class: `limited` makes one.
+    broken : str
+        Why no more of the body will come, where its client did not send it whole; else empty.
+    """
+
+    limits = ConnectionLimits()
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.broken = ""
+        self._n_header_bytes = self._n_drained = 0
+        self._in_message = self._in_body = self._half_closed = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a client in, if there is room."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            transport.abort()
+        self._set_deadline(self.limits.headers_s, self._headers_are_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let a client go."""
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on in a request."""
+        if self._half_closed:
+            return
+        if not self._in_body:
+            self._n_header_bytes += len(data)
+            if self._deadline is None and self._is_idle():
+                self._set_deadline(self.limits.headers_s, self._headers_are_late)
+        super().data_received(data)
+        if not self._in_body and self._n_header_bytes > MAX_HEADERS_BYTES and self._is_idle():
+            self._refuse(_headers_too_large())
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what has come, when a client has said all it has to say."""
+        self._half_closed = True
+        if self._is_idle():
+            return False
+        if self._in_message:
+            self._break("the client ended the connection")
+        self.cycle.keep_alive = False  # the last one closes
+        return True
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+        self.broken = ""
+        self._in_message, self._in_body = True, False
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        if self._n_header_bytes > MAX_HEADERS_BYTES:  # if not the beginning of the body
+            n_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if n_bytes > MAX_HEADERS_BYTES:
+                raise _headers_too_large()
+        self._clear_deadline()
+        self._in_body, self._n_header_bytes, self._n_drained = True, 0, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body, or throw it away where its request has been refused."""
+        if self.cycle.response_complete:
+            self._n_drained += len(body)
+            if self._n_drained > self.limits.drain_bytes:
+                self.transport.abort()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._in_message = self._in_body = False
+        if self.cycle.response_complete:
+            self._clear_deadline()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for the rest of a body that was refused."""
+        super().on_response_complete()
+        if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._set_deadline(self.limits.drain_s, self.transport.abort)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, once the requests before it are answered."""
+        if self._in_body and not self.cycle.response_complete:
+            self._break("the body is not framed as HTTP asks for")
+        if self._is_idle():
+            cause = sys.exc_info()[1]
+            within = cause.__context__ if cause else None
+            self._refuse(
+                within if isinstance(within, HttpError) else HttpError(400, "bad_request", msg)
+            )
+        else:
+            self.cycle.keep_alive = False  # the last one closes
+        self._half_closed = True
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Let go of a client that asks nothing more, or does not read its answer."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def _is_idle(self) -> bool:
+        """Whether no request waits for its answer."""
+        cycle: Any = self.cycle  # None before the first request
+        return cycle is None or (cycle.response_complete and not self.pipeline)
+
+    def _break(self, reason: str) -> None:
+        """Tell the one that reads the body that no more will come."""
+        self.broken = reason
+        self.cycle.message_event.set()
+
+    def _headers_are_late(self) -> None:
+        self._deadline = None
+        if self._in_message or self._n_header_bytes:
+            self._refuse(HttpError(408, "headers_timeout", "the headers did not come in time"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, problem: HttpError) -> None:
+        """Answer without a request, and close."""
+        if self.transport.is_closing():
+            return
+        response = to_response(problem, request_id({}))
+        lines = (
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}",
+            f"content-type: {response.content_type}",
+            f"content-length: {len(response.body)}",
+            "connection: close",
+        )
+        self.transport.write("\r\n".join((*lines, "", "")).encode() + response.body)
+        self.transport.close()
+
+    def _set_deadline(self, seconds: float, late: Any) -> None:
+        self._clear_deadline()
+        self._deadline = self.loop.call_later(seconds, late)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def limited(limits: ConnectionLimits) -> type[Connection]:
+    """Return a class of connections with other limits."""
+    return type("Connection", (Connection,), {"limits": limits})
+
+
+def _headers_too_large() -> HttpError:
+    message = f"the headers are longer than the {MAX_HEADERS_BYTES} bytes accepted"
+    return HttpError(431, "headers_too_large", message)

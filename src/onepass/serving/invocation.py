@@ -1,0 +1,165 @@
+"""From the bytes of a request to the bytes of its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from onepass.cluster.model import KMeansModel
+from onepass.finite import first_non_finite
+from onepass.formats.answers import Answers
+from onepass.formats.arrays import Rows
+from onepass.formats.media import CODECS, MediaType
+from onepass.serving.body import unzip
+from onepass.serving.messages import Durations
+from onepass.serving.negotiation import Wanted, answer_type, content_type
+from onepass.serving.problems import HttpError
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a body is, and what its answer shall be.
+
+    Attributes
+    ----------
+    media : MediaType
+        Of the body.
+    zipped : bool
+        Whether it is compressed by gzip.
+    wanted : Wanted
+    """
+
+    media: MediaType
+    zipped: bool
+    wanted: Wanted
+
+
+class Scored(NamedTuple):
+    """An answer, and what it took.
+
+    Attributes
+    ----------
+    body : bytes
+    content_type : str
+    n_rows : int
+    durations : Durations
+    """
+
+    body: bytes
+    content_type: str
+    n_rows: int
+    durations: Durations
+
+
+def form_of(headers: Mapping[str, str], default_accept: str) -> Form:
+    """Read what the headers of a request say about its body and its answer.
+
+    Raises
+    ------
+    HttpError
+        415 for a body that is not read here, 406 for an answer that is not written.
+    """
+    encoding = headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise HttpError(
+            415,
+            "unsupported_encoding",
+            f"Content-Encoding {encoding!r} is not supported; send the body as it is, or by gzip",
+        )
+    return Form(
+        content_type(headers.get("content-type")),
+        encoding.endswith("gzip"),
+        answer_type(headers.get("accept"), default_accept),
+    )
+
+
+def score(model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int) -> Scored:
+    """Answer a request.
+
+    Parameters
+    ----------
+    model : KMeansModel
+    body : bytes
+    form : Form
+    limit_bytes : int
+        Of the body, if it is unzipped, and four times that of the answer.
+
+    Raises
+    ------
+    DecodeError
+        When the body cannot be read; nothing is answered then.
+    HttpError
+        When a distance is too large for a number, or the answer too long.
+    """
+    clock = _Clock()
+    if form.zipped:
+        body = unzip(body, limit_bytes)
+    if not body:
+        raise HttpError(400, "bad_payload", "the body is empty; at least one row is needed")
+    codec = CODECS[form.wanted.name]
+    written, n_bytes, n_rows = [], 0, 0
+    for rows in CODECS[form.media.name].read((body,), form.media, model.n_features):
+        clock.lap("decode")
+        answers = _answers(model, rows, form.wanted.verbose, n_rows)
+        clock.lap("predict")
+        written.append(codec.write(answers))
+        clock.lap("encode")
+        n_rows += len(rows)
+        n_bytes += len(written[-1])
+        _check_answer(n_bytes, 4 * limit_bytes)
+    clock.lap("decode")
+    n_columns = 2 + (model.n_clusters if form.wanted.verbose else 0)
+    whole = b"".join((codec.head(n_rows, n_columns), codec.between.join(written), codec.tail))
+    clock.lap("encode")
+    return Scored(whole, form.wanted.name, n_rows, Durations(**clock.spent))
+
+
+class _Clock:
+    """Adds up what phases take."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(Durations._fields, 0.0)
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        """Count the time since the last lap to a phase."""
+        now = time.perf_counter()
+        self.spent[phase] += now - self._last
+        self._last = now
+
+
+def _answers(model: KMeansModel, rows: Rows, verbose: bool, n_before: int) -> Answers:
+    labels, distances = model.assign(rows)
+    _check_distances(distances[:, None], "every", n_before)
+    if not verbose:
+        return Answers(labels, distances)
+    table = model.distances(rows)
+    table[np.arange(len(rows)), labels] = distances  # to the last digit
+    _check_distances(table, "some", n_before)
+    return Answers(labels, distances, table)
+
+
+def _check_distances(distances: Rows, which: str, n_before: int) -> None:
+    """Refuse to answer with an infinite distance, which JSON has no number for."""
+    bad = first_non_finite(distances)
+    if bad:
+        raise HttpError(
+            400,
+            "bad_payload",
+            f"unable to evaluate payload provided: row {n_before + bad[0] + 1} is too far from "
+            f"{which} center for float32",
+        )
+
+
+def _check_answer(n_bytes: int, limit_bytes: int) -> None:
+    if n_bytes > limit_bytes:
+        raise HttpError(
+            413,
+            "answer_too_large",
+            f"the answer is larger than {limit_bytes} bytes; send fewer rows at once, or ask for "
+            "application/x-npy",
+        )

@@ -1,0 +1,225 @@
+"""The models a server has loaded, by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from onepass.artifact.model_file import load_model, model_bytes
+from onepass.cluster.model import KMeansModel
+from onepass.errors import AlgorithmError, PlatformError, UserError
+from onepass.resources import memory_limit_bytes, memory_used_bytes
+
+THE_MODEL = "model"
+"""What a server of one model calls it."""
+
+PAGE_MODELS = 100
+_LONGEST_NAME = 1024
+
+_COPIES = 3
+"""Of its centers that a model takes: itself, and what two requests at once make of it."""
+
+
+class ModelNotLoadedError(UserError):
+    """A name under which no model is loaded."""
+
+
+class ModelAlreadyLoadedError(UserError):
+    """A name that a model has already."""
+
+
+class ModelTooLargeError(PlatformError):
+    """A model that there is no memory for."""
+
+
+class LoadedModel(NamedTuple):
+    """What is told of a model.
+
+    Attributes
+    ----------
+    name : str
+        Whatever the platform calls it: never a path.
+    url : str
+        Where it was read, as the platform gave it.
+    n_clusters, n_features : int
+    """
+
+    name: str
+    url: str
+    n_clusters: int
+    n_features: int
+
+
+class Page(NamedTuple):
+    """Some of the models.
+
+    Attributes
+    ----------
+    models : list of LoadedModel
+        In the order of their names.
+    next_token : str or None
+        What asks for those behind them; None when there are none.
+    """
+
+    models: list[LoadedModel]
+    next_token: str | None
+
+
+@dataclass
+class _Entry:
+    model: KMeansModel
+    url: str
+    n_users: int = 0
+
+
+class ModelStore:
+    """Models by name. Safe to use from many threads.
+
+    Parameters
+    ----------
+    root : Path
+        Under which all models must lie.
+    limit_bytes : int, optional
+        Of memory for all that the process does; by default what it may use at all.
+    reserve_bytes : int
+        Of it, what models leave to requests.
+    """
+
+    def __init__(
+        self, root: Path, *, limit_bytes: int | None = None, reserve_bytes: int = 2**26
+    ) -> None:
+        self._root = root
+        self._limit_bytes = memory_limit_bytes() if limit_bytes is None else limit_bytes
+        self._reserve_bytes = reserve_bytes
+        self._entries: dict[str, _Entry] = {}
+        self._loading: dict[str, int] = {}  # and the memory it will take
+        self._changed = threading.Condition()
+
+    def put(self, name: str, model: KMeansModel, url: str) -> None:
+        """Enter a model that has been loaded, in the place of any of that name."""
+        with self._changed:
+            self._entries[name] = _Entry(model, url)
+
+    def load(self, name: str, url: str) -> LoadedModel:
+        """Read a model, let it answer once, and enter it.
+
+        Parameters
+        ----------
+        name : str
+            Of 1 to 1,024 characters.
+        url : str
+            A path: ``model_algo-1``, ``model.tar.gz`` or a directory that holds either.
+
+        Raises
+        ------
+        ModelAlreadyLoadedError
+            Also while another thread is loading a model of that name.
+        ModelTooLargeError
+            When it would take more memory than is left, before anything of it is read.
+        UserError
+            When it lies elsewhere than under the root, or cannot be read.
+        """
+        _check_name(name)
+        path = self._path(url)
+        with self._room_for(name, _COPIES * model_bytes(path)):
+            try:
+                model = load_model(path)
+                self_test(model)
+            except MemoryError as error:
+                raise ModelTooLargeError(f"there is no memory for model {name!r}") from error
+            self.put(name, model, url)
+        return self.describe(name)
+
+    def unload(self, name: str) -> None:
+        """Let go of a model; returns when the last who uses it is done.
+
+        Nobody can begin to use it as soon as this is called, and its name is free.
+        """
+        with self._changed:
+            entry = self._entry(name)
+            del self._entries[name]
+            self._changed.wait_for(lambda: entry.n_users == 0)
+
+    def describe(self, name: str) -> LoadedModel:
+        """Tell of a model."""
+        entry = self._entry(name)
+        return LoadedModel(name, entry.url, entry.model.n_clusters, entry.model.n_features)
+
+    def page(self, token: str | None = None) -> Page:
+        """Tell of a hundred models: the first, or those behind a token."""
+        with self._changed:
+            names = sorted(name for name in self._entries if token is None or name > token)
+            told = [self.describe(name) for name in names[:PAGE_MODELS]]
+        more = len(names) > PAGE_MODELS
+        return Page(told, told[-1].name if more else None)
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[KMeansModel]:
+        """Hold a model while a request is answered."""
+        with self._changed:
+            entry = self._entry(name)
+            entry.n_users += 1
+        try:
+            yield entry.model
+        finally:
+            with self._changed:
+                entry.n_users -= 1
+                self._changed.notify_all()
+
+    def _entry(self, name: str) -> _Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            raise ModelNotLoadedError(f"Model not found: {name[:_LONGEST_NAME]}")
+        return entry
+
+    def _path(self, url: str) -> Path:
+        """Return where a model lies; one outside the root is not looked for."""
+        if url.isprintable() and url.startswith("/"):
+            path = Path(url).resolve()
+            if path.is_relative_to(self._root.resolve()):
+                return path
+        raise UserError(f"url {url[:_LONGEST_NAME]!r} must be a path under {self._root}")
+
+    @contextmanager
+    def _room_for(self, name: str, n_bytes: int) -> Iterator[None]:
+        """Keep a name and memory for a model that is being loaded."""
+        with self._changed:
+            if name in self._entries or name in self._loading:
+                raise ModelAlreadyLoadedError(f"Model {name} is already registered.")
+            kept = self._reserve_bytes + sum(self._loading.values())
+            left = self._limit_bytes - memory_used_bytes() - kept
+            if n_bytes > left:
+                raise ModelTooLargeError(
+                    f"model {name!r} takes {n_bytes} bytes of memory, {max(0, left)} are left: "
+                    "unload others first"
+                )
+            self._loading[name] = n_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._loading[name]
+
+
+def self_test(model: KMeansModel) -> None:
+    """Let a model answer once, so that the first client does not wait for anything to load.
+
+    Raises
+    ------
+    AlgorithmError
+        When a center is not its own closest center.
+    """
+    if model.assign(model.centers[:1]).distances[0] != 0:
+        raise AlgorithmError("the model does not find its own centers")
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise UserError(
+            f"model_name {name[:_LONGEST_NAME]!r} must have 1 to {_LONGEST_NAME} characters that "
+            "can be printed"
+        )
