@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -115,7 +115,7 @@ class KMeansModel:
             for part in _blocks(rows):
                 table[part] = self.distances(rows[part].dense())
             return table
-        near = in_range(max(peak(rows), peak(self.centers)))
+        near = in_range(max(peak(rows), self._peak))
         for j, center in enumerate(self.centers):
             gap = rows - center if near else rows.astype(np.float64) - center
             with np.errstate(over="ignore"):
@@ -135,22 +135,31 @@ class KMeansModel:
         From one origin: no row's answer depends on the rows beside it. Those of one block of sparse
         rows share a copy of the centers in float64.
         """
-        origin = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
-        of_centers = peak(self.centers)
         for part in _blocks(rows):
             some = rows[part]
-            if in_range(max(of_centers, peak(some))):
-                yield part, nearest_centers(some, self.centers, origin)
+            if in_range(max(self._peak, peak(some))):
+                yield part, nearest_centers(some, self.centers, self._origin)
             else:
-                yield part, self._search_extreme(as_dense(some), origin, of_centers)
+                yield part, self._search_extreme(as_dense(some))
 
-    def _search_extreme(self, rows: Rows, origin: Rows, of_centers: float) -> NearestInDouble:
+    @cached_property
+    def _origin(self) -> Rows:
+        """A point amid the centers."""
+        origin: Rows = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return origin
+
+    @cached_property
+    def _peak(self) -> float:
+        """The largest absolute value of the centers."""
+        return peak(self.centers)
+
+    def _search_extreme(self, rows: Rows) -> NearestInDouble:
         """Search in float64 where squares would leave the range of float32, row by row."""
-        usual = np.array([in_range(max(of_centers, peak(row))) for row in rows], bool)
+        usual = np.array([in_range(max(self._peak, peak(row))) for row in rows], bool)
         labels = np.empty(len(rows), np.int32)
         sq_distances = np.empty(len(rows))
         for chosen, search in (
-            (usual, partial(nearest_centers, origin=origin)),
+            (usual, partial(nearest_centers, origin=self._origin)),
             (~usual, nearest_centers_in_double),
         ):
             found = search(rows[chosen], self.centers)
