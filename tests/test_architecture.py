@@ -46,7 +46,7 @@ WALLS = {
     "sklearn": ("cluster/estimator.py",),
     "gunicorn": ("serving/gunicorn.py",),
     "uvicorn": ("serving/connections.py", "serving/gunicorn.py"),
-    "httptools": (),  # by way of uvicorn
+    "httptools": ("serving/connections.py",),
     "prometheus_client": ("serving/metrics.py",),
     "simdjson": ("formats/numbers.py",),
     "orjson": ("formats/answers.py", "serving/"),

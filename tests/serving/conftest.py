@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,14 @@ class Server:
         self.wait_for_log(mark)
         [line] = [line for line in self.log.splitlines() if mark in line]
         return json.loads(line)
+
+    def workers(self):
+        """The processes that answer."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def wait_until_answers(self, also=lambda: True):
+        wait_until(lambda: also() and answers(self))
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)

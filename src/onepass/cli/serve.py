@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from onepass.sagemaker.paths import Paths
 
 if TYPE_CHECKING:
     from onepass.serving.models import ModelStore
+    from onepass.serving.settings import ServingSettings
 
 _log = logging.getLogger(__name__)
 
@@ -43,16 +45,26 @@ def _serve(base: Path, port: int | None) -> None:
 
     settings = ServingSettings.from_environment(os.environ, port)
     logging.getLogger().setLevel(settings.log_level.upper())
-    load = _many_models if settings.multi_model else _one_model
-    store, ready = load(base, settings.port)
+    if not (settings.multi_model or settings.metrics):
+        _listen(*_one_model(base, settings), settings)
+        return
+    with _scratch_directory() as scratch:
+        if settings.metrics:  # the library looks there when it is imported
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(scratch)
+        if settings.multi_model:
+            _listen(*_many_models(base, settings, scratch), settings)
+        else:
+            _listen(*_one_model(base, settings), settings)
+
+
+def _listen(store: ModelStore, ready: Callable[[], None], settings: ServingSettings) -> None:
+    from onepass.serving.gunicorn import Server
+
     _check_port(settings.port)
-    with _place_for_figures() if settings.metrics else nullcontext():
-        from onepass.serving.gunicorn import Server
-
-        Server(store, settings, ready).run()
+    Server(store, settings, ready).run()
 
 
-def _one_model(base: Path, port: int) -> tuple[ModelStore, Callable[[], None]]:
+def _one_model(base: Path, settings: ServingSettings) -> tuple[ModelStore, Callable[[], None]]:
     from onepass.artifact.model_file import load_model
     from onepass.serving.models import THE_MODEL, ModelStore, self_test
 
@@ -65,17 +77,24 @@ def _one_model(base: Path, port: int) -> tuple[ModelStore, Callable[[], None]]:
         model.n_clusters,
         model.n_features,
         directory,
-        port,
+        settings.port,
     )
     return store, partial(self_test, model)
 
 
-def _many_models(base: Path, port: int) -> tuple[ModelStore, Callable[[], None]]:
+def _many_models(
+    base: Path, settings: ServingSettings, scratch: Path
+) -> tuple[ModelStore, Callable[[], None]]:
+    from onepass.serving.limits import bytes_in_flight
     from onepass.serving.models import ModelStore
 
     directory = Paths(base).models
-    _log.info("serving models from %s, as they are asked for, on port %d", directory, port)
-    return ModelStore(directory), lambda: None
+    _log.info(
+        "serving models under %s, as they are asked for, on port %d", directory, settings.port
+    )
+    reserve_bytes = bytes_in_flight(settings)
+    store = ModelStore(directory, reserve_bytes=reserve_bytes, journal=scratch / "models.json")
+    return store, store.restore
 
 
 def _check_port(port: int) -> None:
@@ -89,8 +108,14 @@ def _check_port(port: int) -> None:
 
 
 @contextmanager
-def _place_for_figures() -> Iterator[None]:
-    """Name a directory in which workers keep their figures, before its library is loaded."""
-    with tempfile.TemporaryDirectory(prefix="onepass-metrics-") as directory:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        yield
+def _scratch_directory() -> Iterator[Path]:
+    """Make a directory for what workers leave each other, which the first process removes."""
+    from onepass.serving.gunicorn import scratch_place
+
+    first = os.getpid()
+    directory = Path(tempfile.mkdtemp(prefix="onepass-", dir=scratch_place()))
+    try:
+        yield directory
+    finally:
+        if os.getpid() == first:
+            shutil.rmtree(directory, ignore_errors=True)

@@ -17,7 +17,7 @@ import orjson
 
 from onepass.formats.media import JSON
 from onepass.serving import metrics, routes
-from onepass.serving.asgi import CONNECTION, request_of, send_response
+from onepass.serving.asgi import UPLOAD, Upload, request_of, send_response
 from onepass.serving.batch import execution_parameters
 from onepass.serving.body import BodyLimits, read_body
 from onepass.serving.invocation import Scored, form_of, score
@@ -38,7 +38,7 @@ _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _MODEL_ORDER_BYTES = 2**16
 
 _Result = TypeVar("_Result")
-_Handler = Callable[[Request, Receive, Any], Awaitable[Response]]
+_Handler = Callable[[Request, Receive, Upload], Awaitable[Response]]
 
 
 class Application:
@@ -85,7 +85,10 @@ class Application:
         code = ""
         try:
             with self._metrics.in_flight() if self._metrics else nullcontext():
-                response = await self._answer(request, receive, scope[CONNECTION])
+                response = await self._answer(request, receive, scope[UPLOAD])
+        except asyncio.CancelledError:  # the time to finish is up
+            problem = HttpError(503, "stopping", "the server is stopping")
+            response, code = to_response(problem, request.identity), problem.code
         except Exception as error:  # noqa: BLE001 - the one place where errors become answers
             problem = to_problem(error)
             if problem.status >= 500 and not isinstance(error, HttpError):
@@ -98,7 +101,7 @@ class Application:
         answer = _with_headers(response, request, total_s)
         await send_response(answer, scope, send, patience_s=self._limits.total_s)
 
-    async def _answer(self, request: Request, receive: Receive, connection: Any) -> Response:
+    async def _answer(self, request: Request, receive: Receive, upload: Upload) -> Response:
         found = routes.match(request.path)
         if found is None or found.route not in self._handlers:
             request.route = "other"
@@ -106,7 +109,7 @@ class Application:
         request.route, request.model = found
         if request.method not in routes.METHODS[found.route]:
             raise routes.not_allowed(request.method, found.route)
-        return await self._handlers[found.route](request, receive, connection)
+        return await self._handlers[found.route](request, receive, upload)
 
     def _routes(self) -> dict[str, _Handler]:
         """Return what this server answers to."""
@@ -127,20 +130,20 @@ class Application:
             routes.INVOKE: self._invoke,
         }
 
-    async def _invocations(self, request: Request, receive: Receive, connection: Any) -> Response:
-        return await self._score(request, receive, connection, name=THE_MODEL)
+    async def _invocations(self, request: Request, receive: Receive, upload: Upload) -> Response:
+        return await self._score(request, receive, upload, name=THE_MODEL)
 
-    async def _invoke(self, request: Request, receive: Receive, connection: Any) -> Response:
-        return await self._score(request, receive, connection, name=request.model)
+    async def _invoke(self, request: Request, receive: Receive, upload: Upload) -> Response:
+        return await self._score(request, receive, upload, name=request.model)
 
     async def _score(
-        self, request: Request, receive: Receive, connection: Any, *, name: str
+        self, request: Request, receive: Receive, upload: Upload, *, name: str
     ) -> Response:
         """Answer with clusters: headers first, then the body, then the model."""
         form = form_of(request.headers, self._settings.default_accept)
         n_clusters = self._store.describe(name).n_clusters
         with self._budget.request() as share:
-            body = await self._body(request, receive, connection, share, self._limits)
+            body = await self._body(request, receive, upload, share, self._limits)
             ask = partial(self._scored, name, body, form)
             small = not form.zipped and len(body) * n_clusters <= _INLINE_WORK
             scored = ask() if small else await self._in_thread(ask)
@@ -151,7 +154,7 @@ class Application:
         with self._store.use(name) as model:
             return score(model, body, form, limit_bytes=self._settings.max_payload_bytes)
 
-    async def _models(self, request: Request, receive: Receive, connection: Any) -> Response:
+    async def _models(self, request: Request, receive: Receive, upload: Upload) -> Response:
         if request.method != "POST":
             page = self._store.page(_page_token(request.query))
             told: dict[str, Any] = {"models": [_told(model) for model in page.models]}
@@ -160,23 +163,23 @@ class Application:
             return _json(told)
         limits = BodyLimits(_MODEL_ORDER_BYTES, self._limits.silence_s, self._limits.total_s)
         with self._budget.request() as share:
-            name, url = _order(await self._body(request, receive, connection, share, limits))
+            name, url = _order(await self._body(request, receive, upload, share, limits))
             request.model = name
             await self._in_thread(partial(self._store.load, name, url))
         return _json({"status": f'Model "{name}" registered'})
 
-    async def _model(self, request: Request, receive: Receive, connection: Any) -> Response:
-        del receive, connection
+    async def _model(self, request: Request, receive: Receive, upload: Upload) -> Response:
+        del receive, upload
         if request.method == "DELETE":
             await asyncio.to_thread(self._store.unload, request.model)
             return _json({"status": f'Model "{request.model}" unregistered'})
         return _json(_told(self._store.describe(request.model)))
 
     async def _body(
-        self, request: Request, receive: Receive, connection: Any, share: Share, limits: BodyLimits
+        self, request: Request, receive: Receive, upload: Upload, share: Share, limits: BodyLimits
     ) -> bytes:
         declared = request.headers.get("content-length")
-        body = await read_body(receive, declared, share, limits=limits, via=connection)
+        body = await read_body(receive, declared, share, limits=limits, upload=upload)
         request.n_bytes_in = len(body)
         return body
 
@@ -195,8 +198,8 @@ class Application:
 def _fixed(answer: Callable[[], Response]) -> _Handler:
     """Return a handler that does not look at its request."""
 
-    async def handle(request: Request, receive: Receive, connection: Any) -> Response:
-        del request, receive, connection
+    async def handle(request: Request, receive: Receive, upload: Upload) -> Response:
+        del request, receive, upload
         return answer()
 
     return handle

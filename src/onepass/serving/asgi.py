@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from onepass.serving.messages import Request, Response, Send
@@ -12,7 +13,23 @@ from onepass.serving.problems import request_id
 CONNECTION = "onepass.connection"
 """Where a scope has the connection that its request came through."""
 
+UPLOAD = "onepass.upload"
+"""Where a scope has what becomes of its body: an `Upload`."""
+
 _PIECE_BYTES = 2**20
+
+
+@dataclass
+class Upload:
+    """What becomes of a body on its way.
+
+    Attributes
+    ----------
+    broken : str
+        Why no more of it will come, where its client did not send it whole; else empty.
+    """
+
+    broken: str = ""
 
 
 def request_of(scope: Mapping[str, Any]) -> Request:
@@ -48,6 +65,6 @@ async def send_response(
             async with asyncio.timeout(patience_s):
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
     except TimeoutError:
-        scope[CONNECTION].transport.abort()
+        scope[CONNECTION].let_go()
     if not response.body:
         await send({"type": "http.response.body"})

@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
 
 from onepass.data.byte_stream import ForwardStream
 from onepass.data.gzip_stream import GzipStream
+from onepass.serving.asgi import Upload
 from onepass.serving.limits import Share
 from onepass.serving.messages import Receive
 from onepass.serving.problems import HttpError
 
 _LEAST_BYTES_A_SECOND = 2**20
 _UNZIPPED_BYTES = 2**20
-
-
-class Breakable(Protocol):
-    """A connection: `broken` says why no more of a body will come; empty while more may."""
-
-    broken: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class BodyLimits:
 
 
 async def read_body(
-    receive: Receive, declared: str | None, share: Share, *, limits: BodyLimits, via: Breakable
+    receive: Receive, declared: str | None, share: Share, *, limits: BodyLimits, upload: Upload
 ) -> bytes:
     """Read a request's body.
 
@@ -59,8 +53,8 @@ async def read_body(
     share : Share
         Grows with what is read.
     limits : BodyLimits
-    via : Breakable
-        What the body comes through.
+    upload : Upload
+        What becomes of it on its way.
 
     Returns
     -------
@@ -78,7 +72,7 @@ async def read_body(
     _take(n_declared or 0, limits, share)
     late = asyncio.get_running_loop().time() + limits.total_s
     while more:
-        piece, more = await _next_piece(receive, via, n_bytes, _patience(limits, late, n_bytes))
+        piece, more = await _next_piece(receive, upload, n_bytes, _patience(limits, late, n_bytes))
         n_bytes += len(piece)
         _take(n_bytes, limits, share)
         pieces.append(piece)
@@ -129,7 +123,7 @@ def _patience(limits: BodyLimits, late: float, n_bytes: int) -> float:
 
 
 async def _next_piece(
-    receive: Receive, via: Breakable, n_bytes: int, patience_s: float
+    receive: Receive, upload: Upload, n_bytes: int, patience_s: float
 ) -> tuple[bytes, bool]:
     """Return the next piece, and whether more follow."""
     try:
@@ -138,8 +132,8 @@ async def _next_piece(
     except TimeoutError as error:
         reason = f"no more of the body came after {n_bytes} bytes"
         raise HttpError(408, "body_timeout", reason) from error
-    if via.broken:
-        raise _broken(n_bytes + len(message.get("body", b"")), via.broken)
+    if upload.broken:
+        raise _broken(n_bytes + len(message.get("body", b"")), upload.broken)
     if message["type"] != "http.request":
         raise _broken(n_bytes, "the connection was lost")
     return message.get("body", b""), message.get("more_body", False)

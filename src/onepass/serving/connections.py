@@ -2,25 +2,35 @@
 
 uvicorn reads requests without a thread for each, so that silent and slow clients keep nobody
 waiting; but it never lets go of a client that does not go on, reads headers of any length, takes a
-client that has said all it has to say for one that is gone, and answers what is no HTTP on the
-connection's behalf even where another request is still to be answered. These are mended here.
+client that has said all it has to say for one that is gone, loses the body of a request that offers
+another protocol, and answers what is no HTTP before the requests that came first. These are mended
+here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from onepass.serving.asgi import CONNECTION
+from onepass.serving.asgi import CONNECTION, UPLOAD, Upload
 from onepass.serving.problems import HttpError, request_id, to_response
 
 MAX_HEADERS_BYTES = 2**16
 """Of one request: its line and all its headers."""
+
+_REFUSED_BYTES = 2**22
+"""Of headers that were refused, read on so that the client sees the answer."""
+
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class ConnectionLimits:
     headers_s : float
         From the first moment of a request, or of a connection, to the end of its headers.
     drain_s : float
-        How long the body of a request is read on, and thrown away, after it was refused.
+        How long what follows is read on, and thrown away, after a request was refused.
     drain_bytes : int
         How much of it.
     connections : int
@@ -52,48 +62,59 @@ class Connection(HttpToolsProtocol):
     ----------
     limits : ConnectionLimits
         Of the class: `limited` makes one.
-    broken : str
-        Why no more of the body will come, where its client did not send it whole; else empty.
     """
 
     limits = ConnectionLimits()
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.broken = ""
+        self._upload = Upload()
+        self._data = b""
         self._n_header_bytes = self._n_drained = 0
-        self._in_message = self._in_body = self._half_closed = False
+        self._in_message = self._in_body = self._deaf = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a client in, if there is room."""
         super().connection_made(transport)
-        if len(self.connections) > self.limits.connections:
-            transport.abort()
         self._set_deadline(self.limits.headers_s, self._headers_are_late)
+        if len(self.connections) > self.limits.connections:
+            self.let_go()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let a client go."""
+        """Forget a client that is gone."""
         self._clear_deadline()
         super().connection_lost(exc)
 
+    def let_go(self) -> None:
+        """End the connection at once; what the client has not read yet is lost."""
+        connection: socket.socket | None = self.transport.get_extra_info("socket")
+        if connection is not None:  # else the kernel would keep the answer for the client
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Read on in a request."""
-        if self._half_closed:
+        if self._deaf:
+            self._n_drained += len(data)
+            if self._n_drained > _REFUSED_BYTES:
+                self.let_go()
             return
         if not self._in_body:
             self._n_header_bytes += len(data)
             if self._deadline is None and self._is_idle():
                 self._set_deadline(self.limits.headers_s, self._headers_are_late)
+        self._data = data
         super().data_received(data)
+        self._data = b""
         if not self._in_body and self._n_header_bytes > MAX_HEADERS_BYTES and self._is_idle():
             self._refuse(_headers_too_large())
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer what has come, when a client has said all it has to say."""
-        self._half_closed = True
-        if self._is_idle():
+        if self._is_idle() or self._deaf:
             return False
+        self._deaf = True
         if self._in_message:
             self._break("the client ended the connection")
         self.cycle.keep_alive = False  # the last one closes
@@ -102,8 +123,9 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self._upload = Upload()
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
-        self.broken = ""
+        self.scope[UPLOAD] = self._upload  # type: ignore[literal-required]
         self._in_message, self._in_body = True, False
 
     def on_headers_complete(self) -> None:
@@ -121,11 +143,13 @@ class Connection(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._n_drained += len(body)
             if self._n_drained > self.limits.drain_bytes:
-                self.transport.abort()
+                self.let_go()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request."""
+        """End a request; one that offers another protocol only seems to end with its headers."""
+        if self.parser.should_upgrade():
+            return
         self._in_message = self._in_body = False
         if self.cycle.response_complete:
             self._clear_deadline()
@@ -136,12 +160,12 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
             self._unset_keepalive_if_required()
-            self._set_deadline(self.limits.drain_s, self.transport.abort)
+            self._set_deadline(self.limits.drain_s, self.let_go)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, once the requests before it are answered."""
         if self._in_body and not self.cycle.response_complete:
-            self._break("the body is not framed as HTTP asks for")
+            self._break("it is not framed as HTTP asks for")
         if self._is_idle():
             cause = sys.exc_info()[1]
             within = cause.__context__ if cause else None
@@ -150,13 +174,29 @@ class Connection(HttpToolsProtocol):
             )
         else:
             self.cycle.keep_alive = False  # the last one closes
-        self._half_closed = True
+        self._deaf = True
 
     def timeout_keep_alive_handler(self) -> None:
         """Let go of a client that asks nothing more, or does not read its answer."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self.let_go()
         super().timeout_keep_alive_handler()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read on in a request that offers another protocol, which is passed over."""
+        error = sys.exc_info()[1]
+        rest = self._data[error.args[0] :] if error and error.args else b""
+        self.cycle.keep_alive = False
+        names = (b"content-length", b"transfer-encoding")
+        told = [b"%b: %b\r\n" % field for field in self.headers if field[0] in names]
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self.on_body, self._end_of_body))
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(told))
+        if rest and self._in_message:
+            self.parser.feed_data(rest)
+
+    def _end_of_body(self) -> None:
+        self.on_message_complete()
+        self._deaf = True
 
     def _is_idle(self) -> bool:
         """Whether no request waits for its answer."""
@@ -165,7 +205,7 @@ class Connection(HttpToolsProtocol):
 
     def _break(self, reason: str) -> None:
         """Tell the one that reads the body that no more will come."""
-        self.broken = reason
+        self._upload.broken = reason
         self.cycle.message_event.set()
 
     def _headers_are_late(self) -> None:
@@ -176,8 +216,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: HttpError) -> None:
-        """Answer without a request, and close."""
-        if self.transport.is_closing():
+        """Answer without a request, and close: at once for writing, a little later for reading.
+
+        A connection that is closed with unread data in it is reset, and many clients then never see
+        the answer that says why.
+        """
+        if self.transport.is_closing() or self._deaf:
             return
         response = to_response(problem, request_id({}))
         lines = (
@@ -187,9 +231,11 @@ class Connection(HttpToolsProtocol):
             "connection: close",
         )
         self.transport.write("\r\n".join((*lines, "", "")).encode() + response.body)
-        self.transport.close()
+        self.transport.write_eof()
+        self._deaf, self._n_drained = True, 0
+        self._set_deadline(self.limits.drain_s, self.let_go)
 
-    def _set_deadline(self, seconds: float, late: Any) -> None:
+    def _set_deadline(self, seconds: float, late: Callable[[], None]) -> None:
         self._clear_deadline()
         self._deadline = self.loop.call_later(seconds, late)
 
@@ -197,6 +243,21 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _BodyOnly:
+    """What a parser of nothing but a body tells.
+
+    Parameters
+    ----------
+    on_body, on_message_complete : callable
+    """
+
+    def __init__(
+        self, on_body: Callable[[bytes], None], on_message_complete: Callable[[], None]
+    ) -> None:
+        self.on_body = on_body
+        self.on_message_complete = on_message_complete
 
 
 def limited(limits: ConnectionLimits) -> type[Connection]:

@@ -22,6 +22,7 @@ from gunicorn.workers.base import Worker
 from onepass.resources import available_cpus, memory_limit_bytes
 from onepass.serving.app import Application
 from onepass.serving.connections import ConnectionLimits, limited
+from onepass.serving.limits import bytes_in_flight
 from onepass.serving.metrics import forget_worker
 from onepass.serving.models import ModelStore
 from onepass.serving.settings import ServingSettings
@@ -69,13 +70,12 @@ class Server(BaseApplication):
         """Return the application of a worker."""
         self._ready()
         n_workers = worker_count(self.settings)
-        in_flight = self.settings.max_bytes_in_flight or memory_limit_bytes() // 4
         return Application(
             self._store,
             self.settings,
             n_workers=n_workers,
             n_threads=-(-available_cpus() // n_workers) + 1,
-            max_bytes_in_flight=in_flight // n_workers,
+            max_bytes_in_flight=bytes_in_flight(self.settings) // n_workers,
         )
 
 
@@ -89,7 +89,7 @@ def gunicorn_options(settings: ServingSettings) -> dict[str, Any]:
         "timeout": 120,
         "graceful_timeout": _DRAIN_S + 1,
         "keepalive": 75,
-        "worker_tmp_dir": _scratch_directory(),
+        "worker_tmp_dir": scratch_place(),
         "control_socket_disable": True,
         "loglevel": settings.log_level,
         "proc_name": "onepass",
@@ -200,7 +200,7 @@ def _keep_signals_for_workers() -> None:
     )
 
 
-def _scratch_directory() -> str:
-    """Return a place in memory for heartbeats: on disk they may block a worker."""
+def scratch_place() -> str:
+    """Return a place in memory for small files, such as heartbeats, which on disk block workers."""
     usable = _SHARED_MEMORY.is_dir() and os.access(_SHARED_MEMORY, os.W_OK)
     return str(_SHARED_MEMORY) if usable else tempfile.gettempdir()

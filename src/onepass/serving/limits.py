@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from onepass.resources import memory_limit_bytes
 from onepass.serving.problems import HttpError
+from onepass.serving.settings import ServingSettings
 
 _COME_BACK = (("Retry-After", "1"),)
 
@@ -61,6 +63,11 @@ class Share:
             raise _busy(f"bodies of {others} bytes are in flight")
         self.budget.n_bytes += more
         self.n_bytes = n_bytes
+
+
+def bytes_in_flight(settings: ServingSettings) -> int:
+    """Return how many bytes of bodies a server takes on: as told, or a quarter of its memory."""
+    return settings.max_bytes_in_flight or memory_limit_bytes() // 4
 
 
 def _busy(reason: str) -> HttpError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
+
 from onepass.artifact.model_file import load_model, model_bytes
 from onepass.cluster.model import KMeansModel
-from onepass.errors import AlgorithmError, PlatformError, UserError
+from onepass.errors import AlgorithmError, OnepassError, PlatformError, UserError
 from onepass.resources import memory_limit_bytes, memory_used_bytes
+
+_log = logging.getLogger(__name__)
 
 THE_MODEL = "model"
 """What a server of one model calls it."""
@@ -87,12 +92,21 @@ class ModelStore:
         Of memory for all that the process does; by default what it may use at all.
     reserve_bytes : int
         Of it, what models leave to requests.
+    journal : Path, optional
+        A file in which is kept what is loaded, for `restore` in a process that takes the place of
+        this one.
     """
 
     def __init__(
-        self, root: Path, *, limit_bytes: int | None = None, reserve_bytes: int = 2**26
+        self,
+        root: Path,
+        *,
+        limit_bytes: int | None = None,
+        reserve_bytes: int = 2**26,
+        journal: Path | None = None,
     ) -> None:
         self._root = root
+        self._journal = journal
         self._limit_bytes = memory_limit_bytes() if limit_bytes is None else limit_bytes
         self._reserve_bytes = reserve_bytes
         self._entries: dict[str, _Entry] = {}
@@ -103,6 +117,17 @@ class ModelStore:
         """Enter a model that has been loaded, in the place of any of that name."""
         with self._changed:
             self._entries[name] = _Entry(model, url)
+            self._keep_journal()
+
+    def restore(self) -> None:
+        """Load what another process had loaded, as far as that goes: what does not is logged."""
+        if self._journal is None or not self._journal.exists():
+            return
+        for name, url in orjson.loads(self._journal.read_bytes()).items():
+            try:
+                self.load(name, url)
+            except OnepassError as error:
+                _log.error("model %r is not there any more: %s", name, error)
 
     def load(self, name: str, url: str) -> LoadedModel:
         """Read a model, let it answer once, and enter it.
@@ -142,6 +167,7 @@ class ModelStore:
         with self._changed:
             entry = self._entry(name)
             del self._entries[name]
+            self._keep_journal()
             self._changed.wait_for(lambda: entry.n_users == 0)
 
     def describe(self, name: str) -> LoadedModel:
@@ -169,6 +195,13 @@ class ModelStore:
             with self._changed:
                 entry.n_users -= 1
                 self._changed.notify_all()
+
+    def _keep_journal(self) -> None:
+        if self._journal is not None:
+            told = orjson.dumps({name: entry.url for name, entry in self._entries.items()})
+            new = self._journal.with_suffix(".new")
+            new.write_bytes(told)
+            new.replace(self._journal)
 
     def _entry(self, name: str) -> _Entry:
         entry = self._entries.get(name)
