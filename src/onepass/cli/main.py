@@ -173,5 +173,37 @@ def serve(base: Path, port: int | None) -> None:
     raise SystemExit(run_server(base, port))
 
 
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("--output", "-o", default="-", help="The file to write; by default standard output.")
+@click.option("--content-type", help="What INPUT holds; by default, as each name tells.")
+@click.option(
+    "--accept",
+    default="application/jsonlines",
+    show_default=True,
+    help="The form of the answer; 'text/csv; verbose=true' has the distances to all clusters.",
+)
+def predict(
+    model: Path, inputs: tuple[str, ...], output: str, content_type: str | None, accept: str
+) -> None:
+    """Find the closest cluster of each row in files, and how far it is.
+
+    MODEL is a model_algo-1, a model.tar.gz or a directory that holds either. INPUT are files, or
+    directories of them, plain or compressed by gzip or zstd, of what `serve` takes: CSV (without a
+    header; 'text/csv; label_size=1' drops a label), JSON, JSON Lines, RecordIO-protobuf and NumPy.
+    - is standard input.
+
+    Answers are those of `serve`, to the byte, of all rows in their order; memory does not grow with
+    their number. A file is written whole, or not at all.
+
+    Exit codes: 0 scored; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
+    130 stopped by Ctrl-C; 143 stopped by SIGTERM.
+    """
+    from onepass.cli.predict import Asked, run_prediction
+
+    raise SystemExit(run_prediction(Asked(model, inputs, output, content_type, accept)))
+
+
 if __name__ == "__main__":
     main()

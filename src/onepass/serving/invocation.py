@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.cluster.model import KMeansModel
+from onepass.errors import UserError
 from onepass.finite import first_non_finite
 from onepass.formats.answers import Answers
 from onepass.formats.arrays import Rows
@@ -90,10 +91,10 @@ def score(model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int) -> S
 
     Raises
     ------
-    DecodeError
-        When the body cannot be read; nothing is answered then.
+    UserError
+        When the body cannot be read, or a distance is too large; nothing is answered then.
     HttpError
-        When a distance is too large for a number, or the answer too long.
+        When the answer is too long.
     """
     clock = _Clock()
     if form.zipped:
@@ -104,7 +105,7 @@ def score(model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int) -> S
     written, n_bytes, n_rows = [], 0, 0
     for rows in CODECS[form.media.name].read((body,), form.media, model.n_features):
         clock.lap("decode")
-        answers = _answers(model, rows, form.wanted.verbose, n_rows)
+        answers = answers_for(model, rows, verbose=form.wanted.verbose, n_before=n_rows)
         clock.lap("predict")
         written.append(codec.write(answers))
         clock.lap("encode")
@@ -132,7 +133,23 @@ class _Clock:
         self._last = now
 
 
-def _answers(model: KMeansModel, rows: Rows, verbose: bool, n_before: int) -> Answers:
+def answers_for(model: KMeansModel, rows: Rows, *, verbose: bool, n_before: int) -> Answers:
+    """Find the cluster of each row of a block.
+
+    Parameters
+    ----------
+    model : KMeansModel
+    rows : ndarray of shape (n_samples, n_features), float32
+    verbose : bool
+        Whether the distances to all clusters are wanted, too.
+    n_before : int
+        Rows in the blocks before, for messages.
+
+    Raises
+    ------
+    UserError
+        When a distance is too large for float32.
+    """
     labels, distances = model.assign(rows)
     _check_distances(distances[:, None], "every", n_before)
     if not verbose:
@@ -147,12 +164,8 @@ def _check_distances(distances: Rows, which: str, n_before: int) -> None:
     """Refuse to answer with an infinite distance, which JSON has no number for."""
     bad = first_non_finite(distances)
     if bad:
-        raise HttpError(
-            400,
-            "bad_payload",
-            f"unable to evaluate payload provided: row {n_before + bad[0] + 1} is too far from "
-            f"{which} center for float32",
-        )
+        row = n_before + bad[0] + 1
+        raise UserError(f"row {row} is too far from {which} center for float32")
 
 
 def _check_answer(n_bytes: int, limit_bytes: int) -> None:
