@@ -17,11 +17,14 @@ RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
     && tools/bin/pip --python /opt/onepass/bin/python install --no-compile \
         --require-hashes --only-binary :all: -r requirements.lock \
     # Test suites, 33 MB and as much again with bytecode, and what pyarrow has for other tasks than
-    # CSV and Parquet: Flight, S3, sources and headers, 56 MB. Nothing here imports them.
+    # CSV and Parquet: Flight, S3, sources, headers and second copies, 61 MB. Nothing here
+    # imports them. simdjson comes with what its debugger needs, 7 MB.
     && find /opt/onepass -type d -name tests -prune -exec rm -r {} + \
+    && strip --strip-unneeded /opt/onepass/lib/python3*/site-packages/csimdjson.*.so \
     && cd /opt/onepass/lib/python3*/site-packages/pyarrow \
     && rm -r include includes src *.pyx *.pxd *.pxi _flight.*.so _s3fs.*.so libarrow_flight.* \
-        libarrow_python_flight.* libarrow_s3.*
+        libarrow_python_flight.* libarrow_s3.* \
+        libarrow_python.so libarrow_python.so.*.*.*
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY src src
 # Bytecode is compiled here, since nothing can be written where the image runs; it is marked as

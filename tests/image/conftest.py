@@ -102,6 +102,9 @@ class Server:
         status, _, answer = done.stdout.partition(b"\n")
         return int(status), answer
 
+    def shell(self, script: str) -> str:
+        return docker("exec", self.id, "sh", "-c", script).stdout.decode()
+
     def wait(self) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:

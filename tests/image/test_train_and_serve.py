@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import os
+import shutil
 import threading
 
 import numpy as np
@@ -81,8 +82,7 @@ def test_serves_on_the_published_port(image, trained, rows):
         connection.request("GET", "/ping")
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (200, b"")
-        body = "\n".join(",".join(map(repr, row)) for row in rows[:5].tolist())
-        connection.request("POST", "/invocations", body, {"Content-Type": "text/csv"})
+        connection.request("POST", "/invocations", csv(rows[:5]), {"Content-Type": "text/csv"})
         answer = connection.getresponse()
         assert answer.status == 200
         assert_predictions(answer.read(), rows[:5], onepass.load_model(trained.model).centers)
@@ -92,6 +92,73 @@ def test_serves_on_the_published_port(image, trained, rows):
 def test_serves_on_the_port_the_platform_gives(image, trained):
     with image.serving(trained, "--env", "SAGEMAKER_BIND_TO_PORT=8123", port=8123) as server:
         assert server.ask("GET", "/ping")[0] == 200
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_serves_without_shared_memory(image, trained, rows, user):
+    with image.serving(trained, *user, *LOCKED, "--ipc", "none") as server:
+        assert server.shell("ls -d /dev/shm") == ""
+        status, answer = server.ask("POST", "/invocations", csv(rows[:5]), Content_Type="text/csv")
+        assert status == 200
+        assert_predictions(answer, rows[:5], onepass.load_model(trained.model).centers)
+
+
+def csv(rows):
+    return "\n".join(",".join(map(repr, row)) for row in rows.tolist()).encode()
+
+
+def test_large_batches_are_answered_in_a_gibibyte_of_memory(image, trained, rows):
+    limit = ("--memory", "1g", "--memory-swap", "1g", "--cpus", "2")
+    n = 95 * 2**20 // len(write_rows(rows))
+    body = write_rows(np.tile(rows, (n, 1)))
+    kind = {"Content_Type": RECORDIO, "Accept": "application/x-npy"}
+    with image.serving(trained, *LOCKED, *limit) as server:
+        answers = []
+        clients = [
+            threading.Thread(
+                target=lambda: answers.append(server.ask("POST", "/invocations", body, **kind))
+            )
+            for _ in range(4)
+        ]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        statuses = sorted(status for status, _ in answers)
+        assert set(statuses) <= {200, 503}  # some may be told to come back
+        assert statuses[:2] == [200, 200]
+        assert {len(answer) for status, answer in answers if status == 200} == {
+            128 + 8 * n * len(rows)
+        }
+        assert server.running
+        assert "out of memory" not in server.log
+
+
+def test_many_models_are_served(image, trained, rows):
+    (trained.base / "models").mkdir()
+    (trained.base / "models/abc").mkdir()
+    shutil.copytree(trained.model, trained.base / "models/abc/model")
+    mount = ("-v", f"{trained.base}/models:/opt/ml/models:ro")
+    many = ("--env", "SAGEMAKER_MULTI_MODEL=true")
+    with image.serving(trained, *LOCKED, *mount, *many) as server:
+        order = json.dumps({"model_name": "abc", "url": "/opt/ml/models/abc/model"}).encode()
+        assert server.ask("POST", "/models", order)[0] == 200
+        status, answer = server.ask(
+            "POST", "/models/abc/invoke", csv(rows[:5]), Content_Type="text/csv"
+        )
+        assert status == 200
+        assert_predictions(answer, rows[:5], onepass.load_model(trained.model).centers)
+        assert server.ask("DELETE", "/models/abc")[0] == 200
+
+
+def test_scores_files(image, trained, rows):
+    options = ("-v", f"{trained.base}:/opt/ml:ro", *LOCKED)
+    data = "/opt/ml/input/data/train"
+    done = image.run("predict", "/opt/ml/model", data, "--accept", "text/csv", options=options)
+    assert done.returncode == 0, done.stderr.decode()
+    answers = np.array([line.split(b",") for line in done.stdout.splitlines()], float)
+    expected = distances_to_centers(rows, onepass.load_model(trained.model).centers)
+    np.testing.assert_allclose(answers[:, 1], expected.min(axis=1), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("user", USERS)
