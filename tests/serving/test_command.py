@@ -50,6 +50,16 @@ def test_the_log_says_what_is_served_and_where(server, base):
     assert re.search(rf"\[\d\d/\d\d/\d{{4}} [\d:]+ INFO \d+\] {line}", server.log)
 
 
+def test_the_log_says_how_many_workers_there_are_and_what_they_take_on(server):
+    n = worker_count(ServingSettings())
+    assert re.search(
+        rf"INFO \d+\] {n} workers? \((one a processor|as many as the memory is for)\), which share "
+        r"the memory of models; together at most 256 requests and \d+ MiB of bodies at once, 1 MiB "
+        r"each",
+        server.log,
+    )
+
+
 def test_each_request_is_a_line_of_the_log_and_a_ping_is_none(server):
     answer = server.invoke(b"3,4\n10,1", X_Request_Id="seen")
     line = server.request_line("seen")

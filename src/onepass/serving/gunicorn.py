@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import resource
 import signal
@@ -25,7 +26,9 @@ from onepass.serving.connections import ConnectionLimits, limited
 from onepass.serving.limits import bytes_in_flight
 from onepass.serving.metrics import forget_worker
 from onepass.serving.models import ModelStore
-from onepass.serving.settings import ServingSettings
+from onepass.serving.settings import MIB, ServingSettings
+
+_log = logging.getLogger(__name__)
 
 _WORKER_BYTES = 256 * 2**20
 _BACKLOG = 2048
@@ -61,6 +64,13 @@ class Server(BaseApplication):
 
     def run(self) -> None:
         """Listen and answer; ends with `SystemExit`."""
+        _log.info(
+            "%s; together at most %d requests and %d MiB of bodies at once, %d MiB each",
+            _describe_workers(self.settings),
+            self.settings.max_requests,
+            bytes_in_flight(self.settings) // MIB,
+            self.settings.max_payload_bytes // MIB,
+        )
         _keep_signals_for_workers()
         gc.collect()
         gc.freeze()  # what is there is not looked at again, and so stays shared with workers
@@ -95,6 +105,16 @@ def gunicorn_options(settings: ServingSettings) -> dict[str, Any]:
         "proc_name": "onepass",
         **({"child_exit": _forget} if settings.metrics else {}),
     }
+
+
+def _describe_workers(settings: ServingSettings) -> str:
+    """Tell how many workers there are, and what decides that."""
+    n = worker_count(settings)
+    if settings.multi_model:
+        reason = "all models are in one"
+    else:
+        reason = "one a processor" if n == available_cpus() else "as many as the memory is for"
+    return f"{n} worker{'s' if n > 1 else ''} ({reason}), which share the memory of models"
 
 
 def worker_count(settings: ServingSettings) -> int:
