@@ -91,7 +91,7 @@ class Application:
             response, code = to_response(problem, request.identity), problem.code
         except Exception as error:  # noqa: BLE001 - the one place where errors become answers
             problem = to_problem(error)
-            if problem.status >= 500 and not isinstance(error, HttpError):
+            if problem.status == 500:
                 _log.error("request %s failed", request.identity, exc_info=error)
             response, code = to_response(problem, request.identity), problem.code
         total_s = time.perf_counter() - request.started
