@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,27 @@ _LIGHTEST, _HEAVIEST = 1e-100, 1e100
 """Sums of weights, and of squares times weights, must stay in the range of float64."""
 
 
+class Checked(NamedTuple):
+    """Clean rows.
+
+    Attributes
+    ----------
+    rows : ndarray or SparseRows
+    peak : float
+        The largest absolute value; 0 for no rows.
+    """
+
+    rows: Samples
+    peak: float
+
+
 def check_rows(X: Given, n_features: int | None = None) -> Samples:
-    """Return `X` as clean float32 rows.
+    """Return `X` as clean float32 rows: see `checked`."""
+    return checked(X, n_features).rows
+
+
+def checked(X: Given, n_features: int | None = None) -> Checked:
+    """Return `X` as clean float32 rows, and how large their values are.
 
     Parameters
     ----------
@@ -38,7 +57,7 @@ def check_rows(X: Given, n_features: int | None = None) -> Samples:
 
     Returns
     -------
-    ndarray or SparseRows
+    Checked
 
     Raises
     ------
@@ -61,12 +80,13 @@ def check_rows(X: Given, n_features: int | None = None) -> Samples:
             f"X has {rows.shape[1]} features, but KMeans is expecting {n_features} features as "
             "input"
         )
-    bad = None if math.isfinite(peak(rows)) else _first_non_finite(rows)
+    largest = peak(rows)
+    bad = None if math.isfinite(largest) else _first_non_finite(rows)
     if bad:
         raise UserError(
             f"X[{bad[0]}, {bad[1]}] is NaN or infinite as float32; every value must be finite"
         )
-    return rows
+    return Checked(rows, largest)
 
 
 def as_dense(rows: AnyRows) -> Rows:
@@ -162,6 +182,8 @@ def _first_non_finite(rows: Samples) -> tuple[int, int] | None:
 
 def _dense(X: Given) -> Rows:
     """Return `X` as float32, of whatever shape."""
+    if type(X) is np.ndarray and X.dtype == np.float32 and X.flags.c_contiguous and X.flags.aligned:
+        return X
     given = np.asarray(X) if hasattr(X, "__array__") else X
     if isinstance(given, np.ndarray) and given.dtype.kind == "c":
         raise UserError(f"Complex data not supported: X is of dtype {given.dtype}, not real")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Floats, Labels, Rows
-from onepass.cluster.batches import Given, Samples, as_dense, check_rows, check_weights
+from onepass.cluster.arrays import Flags, Floats, Labels, Rows
+from onepass.cluster.batches import Given, Samples, as_dense, check_weights, checked
 from onepass.cluster.kernels.cpu import (
     Nearest,
     NearestInDouble,
@@ -19,6 +19,7 @@ from onepass.cluster.kernels.cpu import (
     nearest_centers_in_double,
     peak,
 )
+from onepass.cluster.kernels.prepared import PreparedCenters
 from onepass.cluster.scale import in_range
 from onepass.errors import UserError
 from onepass.sparse import SparseRows
@@ -48,6 +49,7 @@ class KMeansModel:
     Parameters
     ----------
     centers : ndarray of shape (n_clusters, n_features), float32
+        Kept, not copied, and read-only from here on: whoever has made them must not change them.
 
     Examples
     --------
@@ -62,6 +64,13 @@ class KMeansModel:
     def __post_init__(self) -> None:
         if self.centers.ndim != 2 or not self.centers.size:
             raise UserError(f"centers must be a matrix, got shape {self.centers.shape}")
+        fixed = self.centers.view()
+        fixed.flags.writeable = False  # as what is made of them once is used ever after
+        object.__setattr__(self, "centers", fixed)
+
+    def __getstate__(self) -> dict[str, Rows]:
+        """Leave out what another process makes of the centers for itself."""
+        return {"centers": self.centers}
 
     @property
     def n_clusters(self) -> int:
@@ -91,10 +100,10 @@ class KMeansModel:
         Costs 2 * n_clusters * n_features operations a row, and memory for a block of rows beside
         the answer, however many there are.
         """
-        rows = self._check(X)
+        rows, largest = checked(X, self.n_features)
         labels = np.empty(len(rows), np.int32)
         distances = np.empty(len(rows), np.float32)
-        for part, nearest in self.search(rows):
+        for part, nearest in self._search(rows, largest):
             labels[part] = nearest.labels
             with np.errstate(over="ignore"):  # a distance beyond float32 is infinite
                 np.sqrt(nearest.sq_distances, out=distances[part])
@@ -111,15 +120,15 @@ class KMeansModel:
         """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
         rows = self._check(X)
         table = np.empty((len(rows), self.n_clusters), np.float32)
-        if isinstance(rows, SparseRows):
-            for part in _blocks(rows):
-                table[part] = self.distances(rows[part].dense())
-            return table
-        near = in_range(max(peak(rows), self._peak))
-        for j, center in enumerate(self.centers):
-            gap = rows - center if near else rows.astype(np.float64) - center
-            with np.errstate(over="ignore"):
-                np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
+        for part in _blocks(rows):
+            some = as_dense(rows[part])
+            if self._is_usual(peak(some)):
+                table[part] = _distances(some, self.centers)
+            else:
+                usual = self._are_usual(some)
+                table[part][usual] = _distances(some[usual], self.centers)
+                far = some[~usual].astype(np.float64)
+                table[part][~usual] = _distances(far, self.centers.astype(np.float64))
         return table
 
     def predict(self, X: Given) -> Labels:
@@ -127,7 +136,7 @@ class KMeansModel:
         return self.assign(X).labels
 
     def _check(self, X: Given) -> Samples:
-        return check_rows(X, self.n_features)
+        return checked(X, self.n_features).rows
 
     def search(self, rows: Samples) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
         """Search clean rows block by block; yields each block's place and what was found.
@@ -135,36 +144,65 @@ class KMeansModel:
         From one origin: no row's answer depends on the rows beside it. Those of one block of sparse
         rows share a copy of the centers in float64.
         """
+        return self._search(rows, peak(rows))
+
+    def _search(
+        self, rows: Samples, largest: float
+    ) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
+        all_usual = self._is_usual(largest)
         for part in _blocks(rows):
             some = rows[part]
-            if in_range(max(self._peak, peak(some))):
-                yield part, nearest_centers(some, self.centers, self._origin)
-            else:
+            if not (all_usual or self._is_usual(peak(some))):
                 yield part, self._search_extreme(as_dense(some))
+            elif isinstance(some, SparseRows):
+                yield part, nearest_centers(some, self.centers)
+            else:
+                yield part, self._prepared.nearest(some)
 
     @cached_property
-    def _origin(self) -> Rows:
-        """A point amid the centers."""
-        origin: Rows = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
-        return origin
+    def _prepared(self) -> PreparedCenters:
+        """The centers as a search reads them, from a point amid them."""
+        origin = self.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return PreparedCenters(self.centers, origin)
 
     @cached_property
     def _peak(self) -> float:
         """The largest absolute value of the centers."""
         return peak(self.centers)
 
+    def _is_usual(self, largest: float) -> bool:
+        """Whether float32 can hold the squared distances of all rows none of which is larger."""
+        return bool(self._peak) and in_range(self._peak) and in_range(max(self._peak, largest))
+
+    def _are_usual(self, rows: Rows) -> Flags:
+        """Tell the same of each row by itself: what stands beside it must not matter."""
+        peaks = np.maximum(np.abs(rows).max(axis=1), np.float32(self._peak))
+        return np.array([in_range(largest) for largest in peaks.tolist()], bool)
+
     def _search_extreme(self, rows: Rows) -> NearestInDouble:
         """Search in float64 where squares would leave the range of float32, row by row."""
-        usual = np.array([in_range(max(self._peak, peak(row))) for row in rows], bool)
+        usual = self._are_usual(rows)
         labels = np.empty(len(rows), np.int32)
         sq_distances = np.empty(len(rows))
-        for chosen, search in (
-            (usual, partial(nearest_centers, origin=self._origin)),
-            (~usual, nearest_centers_in_double),
-        ):
-            found = search(rows[chosen], self.centers)
-            labels[chosen], sq_distances[chosen] = found.labels, found.sq_distances
+        found = self._prepared.nearest(rows[usual])
+        labels[usual], sq_distances[usual] = found
+        labels[~usual], sq_distances[~usual] = nearest_centers_in_double(rows[~usual], self.centers)
         return NearestInDouble(labels, sq_distances)
+
+
+def _distances(rows: npt.NDArray[np.floating], centers: npt.NDArray[np.floating]) -> Floats:
+    """Measure clean rows, in the precision they have, by whichever there are fewer of.
+
+    Each distance is the same to the last bit either way.
+    """
+    if len(rows) < len(centers):
+        return _distances(centers, rows).T
+    table = np.empty((len(rows), len(centers)), np.float32)
+    for j, center in enumerate(centers):
+        gap = rows - center
+        with np.errstate(over="ignore"):  # a distance beyond float32 is infinite
+            np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
+    return table
 
 
 def _blocks(rows: Samples) -> Iterator[slice]:

@@ -11,7 +11,7 @@ import ctypes
 import functools
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ class CProblem(ctypes.Structure):
         ("n_rows", ctypes.c_int64),
         ("n_centers", ctypes.c_int64),
         ("n_features", ctypes.c_int64),
+        ("packed", ctypes.c_void_p),
     )
 
 
@@ -118,6 +119,7 @@ def is_compiled() -> bool:
     return file() is not None
 
 
+@functools.cache
 def fastest_lanes() -> int:
     """Return how many float32 values are computed at once here: 4, 8 or 16."""
     return int(library().onepass_fastest())
@@ -132,6 +134,13 @@ def read(array: npt.ArrayLike, dtype: type[np.generic]) -> npt.NDArray[Any]:
     """Return an array whose address may be given away to be read: itself if possible."""
     there = np.ascontiguousarray(array, dtype)
     return there if there.flags.aligned else there.copy()
+
+
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Return where a contiguous array lies; `array.ctypes.data` takes three times as long."""
+    if array.size and array.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    return int(array.ctypes.data)
 
 
 def changed(array: npt.NDArray[Any], dtype: type[np.generic]) -> int:
@@ -158,6 +167,48 @@ def problem_of(rows: Rows, centers: Rows, origin: Rows) -> CProblem:
     arrays = [read(array, np.float32) for array in (rows, centers, origin)]
     problem = CProblem(*(array.ctypes.data for array in arrays), len(rows), *centers.shape)
     problem.arrays = arrays  # which must live as long as their addresses
+    return problem
+
+
+class Layout(NamedTuple):
+    """Centers as C reads them in a search, with all that must live as long.
+
+    Attributes
+    ----------
+    arrays : tuple of ndarray
+        The centers, the origin, and both laid out for vectors of this width.
+    addresses : tuple of int
+        Of these.
+    lanes : int
+    """
+
+    arrays: tuple[Rows, Rows, Floats]
+    addresses: tuple[int, int, int]
+    lanes: int
+
+
+def layout_of(centers: Rows, origin: Rows, lanes: int) -> Layout:
+    """Lay out centers for searches from this origin."""
+    problem = problem_of(centers, centers, origin)
+    n_groups = -(-len(centers) // (2 * lanes))
+    packed = np.empty(n_groups * 2 * lanes * (centers.shape[1] + 1), np.float32)
+    library().onepass_pack(problem, packed.ctypes.data, lanes)
+    _, given, start = problem.arrays
+    return Layout(
+        (given, start, packed), (problem.centers, problem.origin, packed.ctypes.data), lanes
+    )
+
+
+def problem_among(rows: Rows, layout: Layout) -> CProblem:
+    """Return what a search among centers that are laid out is given."""
+    centers = layout.arrays[0]
+    check(rows.shape[1] == centers.shape[1], "rows and centers of several widths")
+    given = read(rows, np.float32)
+    to_centers, to_origin, to_packed = layout.addresses
+    problem = CProblem(
+        address_of(given), to_centers, to_origin, len(rows), *centers.shape, to_packed
+    )
+    problem.arrays = given, layout  # which must live as long as their addresses
     return problem
 
 
@@ -200,6 +251,7 @@ def library() -> Any:
     problem, data = ctypes.POINTER(CProblem), ctypes.POINTER(CWeighted)
     table = ctypes.POINTER(CTable)
     signatures: dict[str, tuple[Any, ...]] = {
+        "pack": (None, problem, array, lanes),
         "search": (lanes, problem, ctypes.POINTER(CResult), lanes),
         "search_by_pivots": (number, problem, array, number, ctypes.POINTER(CResult), lanes),
         "search_exactly": (lanes, problem, array, number, array, array, lanes),

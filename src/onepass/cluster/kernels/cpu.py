@@ -16,7 +16,6 @@ Measured on one core, with 500 centers, in microseconds a row::
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,16 +27,16 @@ from onepass.cluster.kernels.results import (
     Found,
     Holdings,
     Sums,
+    doubt_of,
 )
 from onepass.cluster.shifted_rows import ShiftedRows
 from onepass.sparse import SparseRows
 
-_DOUBT = 2.0**-19
-"""Below this share of the squares it is the difference of, a squared distance in float32 is in
-doubt: it keeps five of 24 bits."""
-
 _DOUBLE_ROWS = 1024
 """Rows searched in float64 at a time."""
+
+_DOUBT_IN_DOUBLE = 2.0**-40
+"""Scores in float64 that lie closer to each other than this share of the squares are in doubt."""
 
 
 class Nearest(NamedTuple):
@@ -133,7 +132,7 @@ def nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None) ->
         among = sparse.search(rows, sparse.Turned.of(centers))
         return Nearest(among.labels, among.sq_distances.astype(np.float32))
     found = kernels().search(rows, centers, _origin(rows) if origin is None else origin)
-    _search_doubtful_again(found, rows, centers)
+    search_doubtful_again(found, rows, centers)
     return Nearest(found.labels, found.sq_distances)
 
 
@@ -159,7 +158,7 @@ def nearest_by_pivots(rows: Rows, centers: Rows, pivots: Indices) -> NearestByPi
     * n_features. Without C, all centers are looked at.
     """
     found, n_looked = kernels().search_by_pivots(rows, centers, _origin(rows), pivots)
-    _search_doubtful_again(found, rows, centers)
+    search_doubtful_again(found, rows, centers)
     return NearestByPivots(Nearest(found.labels, found.sq_distances), n_looked)
 
 
@@ -174,7 +173,7 @@ def two_nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None
         return TwoNearest(among.labels, distances.astype(np.float32), to_others.astype(np.float32))
     origin = _origin(rows) if origin is None else origin
     found = kernels().search(rows, centers, origin, second=True)
-    _search_doubtful_again(found, rows, centers)
+    search_doubtful_again(found, rows, centers)
     others = found.sq_distances + found.ahead
     others -= doubt_of(rows.shape[1]) * found.squares
     np.maximum(others, 0, out=others)
@@ -199,13 +198,26 @@ def nearest_centers_in_double(rows: Rows, centers: Rows) -> NearestInDouble:
     norms = np.einsum("ij,ij->i", exact, exact)
     for start in range(0, len(rows), _DOUBLE_ROWS):
         part = rows[start : start + _DOUBLE_ROWS].astype(np.float64)
-        scores = part @ (-2 * exact.T)
-        scores += norms
-        chosen = scores.argmin(axis=1)
+        chosen = _closest_in_double(part, exact, norms)
         part -= exact[chosen]
         labels[start : start + len(part)] = chosen
         sq_distances[start : start + len(part)] = np.einsum("ij,ij->i", part, part)
     return NearestInDouble(labels, sq_distances)
+
+
+def _closest_in_double(rows: Doubles, centers: Doubles, norms: Doubles) -> Indices:
+    """Search by products, one row alone where these, rounded otherwise among others, may matter."""
+    factor = -2 * centers.T
+    scores = rows @ factor
+    scores += norms
+    chosen: Indices = scores.argmin(axis=1)
+    here = np.arange(len(rows))
+    least = scores[here, chosen]
+    scores[here, chosen] = np.inf
+    squares = np.einsum("ij,ij->i", rows, rows) + norms[chosen]
+    for i in np.flatnonzero(scores.min(axis=1) - least < _DOUBT_IN_DOUBLE * squares):
+        chosen[i] = (np.einsum("j,jk->k", rows[i], factor) + norms).argmin()
+    return chosen
 
 
 def sq_distances_to(rows: AnyRows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:
@@ -350,15 +362,12 @@ def _origin(rows: Rows) -> Rows:
     return mean
 
 
-def doubt_of(n_features: int) -> float:
-    """Products of many terms lose more digits, as the square root of their number."""
-    return _DOUBT * max(1.0, math.sqrt(n_features) / 16)
-
-
-def _search_doubtful_again(found: Found, rows: Rows, centers: Rows) -> None:
+def search_doubtful_again(found: Found, rows: Rows, centers: Rows) -> None:
     """Search by differences where products are in doubt."""
     exact = found.sq_distances
-    doubtful = np.flatnonzero(exact < doubt_of(rows.shape[1]) * found.squares)
+    (doubtful,) = (exact < doubt_of(rows.shape[1]) * found.squares).nonzero()
+    if not len(doubtful):
+        return
     doubtful = doubtful[exact[doubtful] > 0]
     if len(doubtful):
         kernels().search_exactly(found, doubtful, rows, centers)

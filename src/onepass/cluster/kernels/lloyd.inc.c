@@ -28,7 +28,7 @@ static void NAME(fill)(const weighted *data, float *sq_distances, float *center)
 
 TARGET static int NAME(lloyd)(const weighted *data, const iterating *how) {
     const int64_t d = data->n_features, n = data->n_rows, k = how->n_clusters;
-    const problem p = {data->rows, how->centers, how->origin, n, k, d};
+    const problem p = {data->rows, how->centers, how->origin, n, k, d, 0};
     const result found = {malloc(n * sizeof(int32_t)), malloc(n * sizeof(float)),
                           malloc(n * sizeof(float)), 0};
     int64_t *doubtful = malloc(n * sizeof *doubtful);

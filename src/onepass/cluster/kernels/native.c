@@ -15,6 +15,7 @@
 typedef struct {
     const float *rows, *centers, *origin; /* n_rows and n_centers rows; one row */
     int64_t n_rows, n_centers, n_features;
+    const float *packed; /* the centers, as onepass_pack lays them out from this origin; or absent */
 } problem;
 
 /* A value for each row; `ahead` may be absent. */
@@ -186,6 +187,9 @@ int onepass_fastest(void) {
 #else
 #define WITH_LANES(f, ...) ((void)lanes, f##_4(__VA_ARGS__))
 #endif
+
+/* Lays out the centers for searches of that width. */
+void onepass_pack(const problem *p, float *packed, int lanes) { pack(p, 2 * lanes, packed); }
 
 /* Finds the center closest to each row. Like all functions here that return an int, returns 0, or
    -1 when there is not enough memory. */

@@ -1,7 +1,8 @@
 """The functions of `native.c`.
 
 Everything here expects clean input: labels in range, above all, and at least one center. What is
-given to C, and what is refused, stands in `compiled`.
+given to C, and what is refused, stands in `compiled`. What makes this module long is that it calls
+every kernel.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from onepass.cluster.kernels.compiled import (
     CResult,
     CShifts,
     CSwapping,
+    Layout,
+    address_of,
     changed,
     check,
     check_candidates,
     fastest_lanes,
+    layout_of,
     library,
+    problem_among,
     problem_of,
     read,
     table_of,
@@ -37,6 +42,9 @@ from onepass.cluster.kernels.results import (
     Shifts,
     Sums,
 )
+
+_SMALL_VALUES = 2**18
+"""Laid out, centers take this much, 1 MiB, whatever it is that they take otherwise."""
 
 
 def search(
@@ -68,6 +76,31 @@ def search(
     if library().onepass_search(problem_of(rows, centers, origin), out, lanes or fastest_lanes()):
         raise MemoryError(f"no room to search among {len(centers)} centers")
     return found
+
+
+def layout(centers: Rows, origin: Rows) -> Layout | None:
+    """Lay out centers once for all searches; None where that would take up too much.
+
+    Few centers are filled up to a whole vector of them: if there are many features, each search
+    does so anew.
+    """
+    lanes = fastest_lanes()
+    n_filled = -(-len(centers) // (2 * lanes)) * 2 * lanes
+    if n_filled > max(2 * len(centers), _SMALL_VALUES // centers.shape[1]):
+        return None
+    return layout_of(centers, origin, lanes)
+
+
+def search_among(rows: Rows, centers: Layout) -> Found:
+    """Find the center with the least score for each row, as `search`, among centers laid out."""
+    n = len(rows)
+    values = np.empty((3, n), np.float32)
+    first = address_of(values)
+    out = CResult(first, first + 4 * n, first + 8 * n, None)
+    if library().onepass_search(problem_among(rows, centers), out, centers.lanes):
+        raise MemoryError(f"no room to search for {n} rows")
+    labels, sq_distances, squares = values
+    return Found(labels.view(np.int32), sq_distances, squares, values[0, :0])
 
 
 def _nothing_found(n: int, *, second: bool) -> Found:
@@ -202,7 +235,7 @@ def partners(centers: Rows, weights: Floats, some: Indices) -> Indices:
 def peak(rows: Rows) -> float:
     """Return the largest absolute value, infinity or NaN where there is any."""
     values = read(rows, np.float32)
-    return float(library().onepass_peak(values.ctypes.data, values.size, fastest_lanes()))
+    return float(library().onepass_peak(address_of(values), values.size, fastest_lanes()))
 
 
 def between(rows: Rows) -> Floats:

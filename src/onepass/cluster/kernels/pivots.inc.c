@@ -128,7 +128,7 @@ TARGET static int NAME(search_rest)(const problem *p, const int32_t *which, int6
     int32_t *chosen = malloc(n * sizeof *chosen);
     int failed = !rows || !chosen;
     if (!failed) {
-        const problem rest = {rows, p->centers, p->origin, n, p->n_centers, d};
+        const problem rest = {rows, p->centers, p->origin, n, p->n_centers, d, 0};
         const result found = {chosen, rows + n * d, rows + n * d + n, 0};
         for (int64_t i = 0; i < n; i++)
             memcpy(rows + i * d, p->rows + which[i] * d, d * sizeof *rows);
@@ -251,7 +251,7 @@ TARGET static int64_t NAME(search_by_pivots)(const problem *p, const int64_t *pi
         for (int64_t g = 0; g < n_pivots; g++)
             memcpy(points + g * d, p->centers + pivots[g] * d, d * sizeof *points);
         NAME(survey)(&crowd, points, n_pivots, &s);
-        const problem first = {p->rows, points, p->origin, n, n_pivots, d};
+        const problem first = {p->rows, points, p->origin, n, n_pivots, d, 0};
         if (!NAME(search)(&first, out)) {
             n_looked = n * n_pivots;
             NAME(order_rows)(out, n, n_pivots, keys, starts, order);

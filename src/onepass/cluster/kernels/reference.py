@@ -7,6 +7,7 @@ makes this module long is that it has every kernel once more, none of which is l
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,12 @@ from onepass.cluster.kernels.results import (
     Holdings,
     Shifts,
     Sums,
+    doubt_of,
 )
 
 __all__ = [
     "accumulate",
+    "layout",
     "lloyd",
     "loosen",
     "move",
@@ -34,6 +37,7 @@ __all__ = [
     "peak",
     "plus_plus",
     "search",
+    "search_among",
     "search_exactly",
     "sq_distances_to",
     "swap",
@@ -48,6 +52,31 @@ _TABLE_ROWS = 512
 
 _SUM_ROWS = 8192
 """Rows turned to float64 at a time, to be summed."""
+
+
+class Layout(NamedTuple):
+    """Centers as a search reads them.
+
+    Attributes
+    ----------
+    centers : ndarray of shape (n_clusters, n_features), float32
+    origin : ndarray of shape (n_features,), float32
+    factor : ndarray of shape (n_features + 1, n_clusters), float32
+        What rows are multiplied by: ``-2 c`` as columns above ``|c|^2``, from this origin.
+    """
+
+    centers: Rows
+    origin: Rows
+    factor: Rows
+
+
+def layout(centers: Rows, origin: Rows) -> Layout:
+    """Lay out centers for searches from this origin."""
+    near = centers - origin
+    factor = np.empty((centers.shape[1] + 1, len(centers)), np.float32)
+    np.multiply(near.T, -2, out=factor[:-1])
+    np.einsum("ij,ij->i", near, near, out=factor[-1])
+    return Layout(centers, origin, factor)
 
 
 def search(rows: Rows, centers: Rows, origin: Rows, *, second: bool = False) -> Found:
@@ -67,8 +96,21 @@ def search(rows: Rows, centers: Rows, origin: Rows, *, second: bool = False) -> 
     -----
     The scores ``|c|^2 - 2 x.c`` are one matrix product, the squares being one more feature.
     """
+    return _search(rows, layout(centers, origin), second=second)
+
+
+def search_among(rows: Rows, laid_out: Layout) -> Found:
+    """Find the center with the least score for each row, as `search`, among centers laid out.
+
+    To the last bit what it finds for each row alone.
+    """
+    found = _search(rows, laid_out, second=True, alone=True)
+    return found._replace(ahead=found.ahead[:0])
+
+
+def _search(rows: Rows, laid_out: Layout, *, second: bool, alone: bool = False) -> Found:
     n, d = rows.shape
-    factor = _product_factor(centers, origin)
+    centers, origin, factor = laid_out
     near = np.empty((n, d + 1), np.float32)
     np.subtract(rows, origin, out=near[:, :-1])
     near[:, -1] = 1
@@ -86,8 +128,12 @@ def search(rows: Rows, centers: Rows, origin: Rows, *, second: bool = False) -> 
             least = scores[here, chosen[part]]
             scores[here, chosen[part]] = np.inf
             np.subtract(scores.min(axis=1), least, out=ahead[part])
-    squares = np.einsum("ij,ij->i", near[:, :-1], near[:, :-1])
-    squares += factor[-1].take(chosen)
+    norms = np.einsum("ij,ij->i", near[:, :-1], near[:, :-1])
+    if alone:  # matrix products round one row otherwise than many: it matters where two are close
+        close = ahead < doubt_of(d) * (norms + factor[-1].take(chosen))
+        for i in np.flatnonzero(close):
+            chosen[i] = np.einsum("j,jk->k", near[i], factor).argmin()
+    squares = norms + factor[-1].take(chosen)
     exact = sq_distances_to(rows, centers, chosen)
     return Found(chosen.astype(np.int32), exact, squares, ahead)
 
@@ -307,12 +353,3 @@ def _sq_distances(rows: Rows, norms: Floats, chosen: Indices) -> Floats:
     table += norms[chosen, None]
     np.maximum(table, 0, out=table)
     return table
-
-
-def _product_factor(centers: Rows, origin: Rows) -> Rows:
-    """Return ``-2 c`` as columns above ``|c|^2``, the centers taken relative to `origin`."""
-    near = centers - origin
-    factor = np.empty((centers.shape[1] + 1, len(centers)), np.float32)
-    np.multiply(near.T, -2, out=factor[:-1])
-    np.einsum("ij,ij->i", near, near, out=factor[-1])
-    return factor

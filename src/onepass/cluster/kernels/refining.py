@@ -20,7 +20,7 @@ from onepass.cluster.arrays import (
     WeightedRows,
 )
 from onepass.cluster.kernels import cpu, reference, sparse
-from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts
+from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts, doubt_of
 
 
 def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float) -> Clustering:
@@ -46,7 +46,7 @@ def lloyd(data: WeightedRows, centers: Rows, max_iter: int, tol: float) -> Clust
     A center that no row is closest to is moved to the row that contributes most to the inertia.
     Costs 2 * n_clusters * n_rows * n_features operations an iteration, and one more such search.
     """
-    doubt = cpu.doubt_of(data.rows.shape[1])
+    doubt = doubt_of(data.rows.shape[1])
     clustering: Clustering = cpu.kernels().lloyd(data, centers, max_iter, tol, doubt)
     return clustering
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Labels, Rows
+
+_DOUBT = 2.0**-19
+"""Below this share of the squares it is the difference of, a squared distance in float32 is in
+doubt: it keeps five of 24 bits."""
 
 
 class Found(NamedTuple):
@@ -134,3 +139,8 @@ class Crossed(NamedTuple):
 
     rows: npt.NDArray[np.int64]
     sq_distances: Floats
+
+
+def doubt_of(n_features: int) -> float:
+    """Products of many terms lose more digits, as the square root of their number."""
+    return _DOUBT * max(1.0, math.sqrt(n_features) / 16)

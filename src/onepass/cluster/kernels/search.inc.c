@@ -182,22 +182,24 @@ TARGET static int NAME(search)(const problem *p, const result *out) {
     int64_t tile = ROWS;
     if (n_packed * sizeof(float) > CACHE_BYTES) {
         const int64_t n_blocks = CACHE_BYTES / (int64_t)(ROWS * (4 * d + sizeof(BEST) / ROWS));
-        tile = ROWS * (n_blocks < 1 ? 1 : n_blocks > 64 ? 64 : n_blocks);
+        const int64_t most = n_blocks < 64 ? n_blocks : 64, all = (p->n_rows + ROWS - 1) / ROWS;
+        tile = ROWS * (most < 1 || all < 1 ? 1 : all < most ? all : most);
     }
-    float *packed = malloc(n_packed * sizeof *packed);
+    float *own = p->packed ? 0 : malloc(n_packed * sizeof *own);
+    const float *packed = p->packed ? p->packed : own;
     float *origins = malloc(ROWS * d * sizeof *origins); /* one for each row of a block */
     float *near = malloc(tile * d * sizeof *near);
     BEST *best = aligned_alloc(64, (tile / ROWS * sizeof *best + 63) / 64 * 64);
     const int enough = packed && origins && near && best;
     if (enough) {
-        pack(p, WIDTH, packed);
+        if (own) pack(p, WIDTH, own);
         for (int r = 0; r < ROWS; r++) memcpy(origins + r * d, p->origin, d * sizeof *origins);
         if (out->ahead)
             NAME(search_with)(p, out, packed, origins, near, best, tile, 1);
         else
             NAME(search_with)(p, out, packed, origins, near, best, tile, 0);
     }
-    free(packed), free(origins), free(near), free(best);
+    free(own), free(origins), free(near), free(best);
     return enough ? 0 : -1;
 }
 
