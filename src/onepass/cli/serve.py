@@ -70,6 +70,7 @@ def _one_model(base: Path, settings: ServingSettings) -> tuple[ModelStore, Calla
 
     directory = Paths(base).model
     model = load_model(directory)
+    model.prepare()
     store = ModelStore(directory)
     store.put(THE_MODEL, model, str(directory))
     _log.info(

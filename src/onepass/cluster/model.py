@@ -82,6 +82,13 @@ class KMeansModel:
         """How many features a row must have."""
         return int(self.centers.shape[1])
 
+    def prepare(self) -> None:
+        """Lay out the centers for searches, as the first of them does otherwise.
+
+        Processes that are forked afterwards share that memory. Nothing here starts a thread.
+        """
+        _ = self._prepared, self._peak
+
     def assign(self, X: Given) -> Assignment:
         """Find the closest center of each row, and how far it is.
 
