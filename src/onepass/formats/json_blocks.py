@@ -24,15 +24,24 @@ from onepass.formats.text_lines import BLANK, BLOCK_BYTES, blocks_of_lines
 MAX_STRICT_BYTES = 2**23
 """Of a JSON document that is not plain: read as a whole, it takes up to thirty times its memory."""
 
-_HEAD = re.compile(rb'\s*\{\s*"instances"\s*:\s*\[')
-_TAIL = re.compile(rb"\]\s*\}\s*")
 _BYTES_A_LINE, _BYTES_A_VALUE = 2**16, 64
+
+_ANY_SPACE, _SPACE_OF_A_LINE = rb"[ \t\r\n]*+", rb"[ \t\r]*+"  # without a way back: linear in time
 _SHAPES = (  # what stands before and behind the numbers of an instance, up to their brackets
-    (rb'\{\s*"features"\s*:\s*', rb"\s*\}"),
-    (rb'\{\s*"data"\s*:\s*\{\s*"features"\s*:\s*\{\s*"values"\s*:\s*', rb"\s*\}\s*\}\s*\}"),
-    (rb'\{\s*"data"\s*:\s*\{\s*"features"\s*:\s*', rb"\s*\}\s*\}"),
-    (rb"", rb""),
+    ('{ "features" :', "}"),
+    ('{ "data" : { "features" : { "values" :', "} } }"),
+    ('{ "data" : { "features" :', "} }"),
+    ("", ""),
 )
+
+
+def _spaced(tokens: str, space: bytes) -> bytes:
+    """Return a pattern of tokens with space before each and behind the last."""
+    return b"".join(space + re.escape(token.encode()) for token in tokens.split()) + space
+
+
+_HEAD = re.compile(_spaced('{ "instances" : [', _ANY_SPACE))
+_TAIL = re.compile(_spaced("] }", _ANY_SPACE))
 
 
 class _Plain(NamedTuple):
@@ -197,20 +206,21 @@ class _Patterns(NamedTuple):
     glue: re.Pattern[bytes]
 
 
-def _patterns(between: bytes) -> tuple[_Patterns, ...]:
+def _patterns(space: bytes, between: bytes) -> tuple[_Patterns, ...]:
     """Return the patterns of all shapes, with something between instances."""
+    spaced = ((_spaced(before, space), _spaced(behind, space)) for before, behind in _SHAPES)
     return tuple(
         _Patterns(
             re.compile(before),
             re.compile(behind),
             re.compile(rb"\]" + behind + between + before + rb"\["),
         )
-        for before, behind in _SHAPES
+        for before, behind in spaced
     )
 
 
-_PATTERNS = _patterns(rb"\s*,\s*")
-_LINE_PATTERNS = _patterns(rb"[ \t\r]*\n[ \t\r]*")
+_PATTERNS = _patterns(_ANY_SPACE, b",")
+_LINE_PATTERNS = _patterns(_SPACE_OF_A_LINE, rb"\n")
 
 
 def _count(text: bytes, mark: bytes) -> int:

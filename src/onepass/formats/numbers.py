@@ -48,10 +48,13 @@ def read_rows(arrays: bytes, n_features: int) -> Rows | None:
         _of_thread.parser = simdjson.Parser()
     try:
         parsed = _of_thread.parser.parse(b"[%b]" % arrays)
+        n_rows = len(parsed)
         if set(map(len, parsed)) != {n_features}:
             return None
         numbers = np.frombuffer(parsed.as_buffer(of_type="d"))
     except _REFUSED:
+        return None
+    if len(numbers) != n_rows * n_features:
         return None
     with np.errstate(over="ignore"):
         rows = numbers.astype(np.float32).reshape(-1, n_features)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ from onepass.formats.record_pb2 import Float32Tensor, Float64Tensor, Int32Tensor
 from onepass.formats.record_row import FEATURES
 from onepass.formats.recordio import HEADER_BYTES, frame
 from onepass.formats.wire import learn_layout
+
+_STAND_INS = (math.pi, math.e, math.tau)
 
 
 def write_rows(
@@ -72,23 +76,32 @@ def write_answers(answers: Answers) -> bytes:
     -----
     All records are copies of one, in which each figure is found by a number that stands in for it.
     """
-    matrix = answers.matrix("<f4")
-    n_clusters = matrix.shape[1] - 2
-    places = [(CLOSEST_CLUSTER, [math.pi]), (DISTANCE_TO_CLUSTER, [math.e])]
-    if n_clusters:
-        places.append((DISTANCES, [math.tau] * n_clusters))
+    figures: dict[str, Array] = {
+        CLOSEST_CLUSTER: answers.labels[:, None],
+        DISTANCE_TO_CLUSTER: answers.distances[:, None],
+    }
+    if answers.table is not None:
+        figures[DISTANCES] = answers.table
     record = Record()
-    for name, stand_ins in places:
-        record.label[name].float32_tensor.values.extend(stand_ins)
+    for stand_in, (name, columns) in zip(_STAND_INS, figures.items(), strict=False):
+        record.label[name].float32_tensor.values.extend([stand_in] * columns.shape[1])
     template = frame(record.SerializeToString(deterministic=True))
-    frames = np.tile(np.frombuffer(template, np.uint8), (len(matrix), 1))
-    column = 0
-    for _, stand_ins in places:
-        start = template.index(np.array(stand_ins, "<f4").tobytes())
-        figures = _byte_rows(matrix[:, column : column + len(stand_ins)])
-        frames[:, start : start + figures.shape[1]] = figures
-        column += len(stand_ins)
-    return frames.tobytes()
+    places = [
+        (name, ("<f4", columns.shape[1:]), template.index(struct.pack("<f", stand_in)))
+        for stand_in, (name, columns) in zip(_STAND_INS, figures.items(), strict=False)
+    ]
+    names, formats, offsets = zip(*places, strict=True)
+    layout: Any = {
+        "names": names,
+        "formats": formats,
+        "offsets": offsets,
+        "itemsize": len(template),
+    }
+    frames = bytearray(template * len(answers.labels))
+    table: Array = np.frombuffer(frames, np.dtype(layout))
+    for name, columns in figures.items():
+        table[name] = columns
+    return bytes(frames)
 
 
 def _as_array(numbers: npt.ArrayLike) -> Array:

@@ -17,7 +17,7 @@ import orjson
 
 from onepass.formats.media import JSON
 from onepass.serving import metrics, routes
-from onepass.serving.asgi import UPLOAD, Upload, request_of, send_response
+from onepass.serving.asgi import UPLOAD, request_of, send_response
 from onepass.serving.batch import execution_parameters
 from onepass.serving.body import BodyLimits, read_body
 from onepass.serving.invocation import Scored, form_of, score
@@ -27,6 +27,7 @@ from onepass.serving.models import THE_MODEL, LoadedModel, ModelStore
 from onepass.serving.problems import HttpError, to_problem, to_response
 from onepass.serving.request_log import log_request
 from onepass.serving.settings import ServingSettings
+from onepass.serving.upload import Upload
 
 _log = logging.getLogger(__name__)
 

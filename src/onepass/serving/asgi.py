@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from onepass.serving.messages import Request, Response, Send
@@ -14,22 +13,9 @@ CONNECTION = "onepass.connection"
 """Where a scope has the connection that its request came through."""
 
 UPLOAD = "onepass.upload"
-"""Where a scope has what becomes of its body: an `Upload`."""
+"""Where a scope has what comes of its body: an `Upload`."""
 
 _PIECE_BYTES = 2**20
-
-
-@dataclass
-class Upload:
-    """What becomes of a body on its way.
-
-    Attributes
-    ----------
-    broken : str
-        Why no more of it will come, where its client did not send it whole; else empty.
-    """
-
-    broken: str = ""
 
 
 def request_of(scope: Mapping[str, Any]) -> Request:

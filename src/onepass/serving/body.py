@@ -8,14 +8,17 @@ byte, or refused.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from onepass.data.byte_stream import ForwardStream
 from onepass.data.gzip_stream import GzipStream
-from onepass.serving.asgi import Upload
 from onepass.serving.limits import Share
 from onepass.serving.messages import Receive
 from onepass.serving.problems import HttpError
+from onepass.serving.upload import Upload
 
 _LEAST_BYTES_A_SECOND = 2**20
 _UNZIPPED_BYTES = 2**20
@@ -54,7 +57,7 @@ async def read_body(
         Grows with what is read.
     limits : BodyLimits
     upload : Upload
-        What becomes of it on its way.
+        What comes of it.
 
     Returns
     -------
@@ -68,17 +71,16 @@ async def read_body(
         room for it now; 400 when the body breaks off, 408 when it stops coming.
     """
     n_declared = int(declared) if declared else None
-    n_bytes, pieces, more = 0, [], True
-    _take(n_declared or 0, limits, share)
-    late = asyncio.get_running_loop().time() + limits.total_s
-    while more:
-        piece, more = await _next_piece(receive, upload, n_bytes, _patience(limits, late, n_bytes))
-        n_bytes += len(piece)
-        _take(n_bytes, limits, share)
-        pieces.append(piece)
-    if n_declared is not None and n_bytes != n_declared:
-        raise _broken(n_bytes, f"Content-Length says {n_declared}")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    admit = partial(_admit, limits=limits, share=share)
+    admit(n_declared or 0)
+    first = await _first_piece(receive, upload, limits)
+    upload.take(admit, first.get("body", b""), is_whole=not first.get("more_body", False))
+    await _end_of(upload, limits)
+    if upload.broken:
+        raise _broken(upload.n_bytes, upload.broken)
+    if n_declared is not None and upload.n_bytes != n_declared:
+        raise _broken(upload.n_bytes, f"Content-Length says {n_declared}")
+    return upload.pieces[0] if len(upload.pieces) == 1 else b"".join(upload.pieces)
 
 
 def unzip(body: bytes, limit_bytes: int) -> bytes:
@@ -116,33 +118,41 @@ class _Bytes(ForwardStream):
         """Nothing is held."""
 
 
-def _patience(limits: BodyLimits, late: float, n_bytes: int) -> float:
-    """Return how long the next piece may take: at most what is left for the whole body."""
-    left = late + n_bytes / _LEAST_BYTES_A_SECOND - asyncio.get_running_loop().time()
-    return min(limits.silence_s, max(0.0, left))
-
-
-async def _next_piece(
-    receive: Receive, upload: Upload, n_bytes: int, patience_s: float
-) -> tuple[bytes, bool]:
-    """Return the next piece, and whether more follow."""
+async def _first_piece(receive: Receive, upload: Upload, limits: BodyLimits) -> Mapping[str, Any]:
+    """Return what has come of the body, which asks for the rest of it."""
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(limits.silence_s):
             message = await receive()
     except TimeoutError as error:
-        reason = f"no more of the body came after {n_bytes} bytes"
-        raise HttpError(408, "body_timeout", reason) from error
-    if upload.broken:
-        raise _broken(n_bytes + len(message.get("body", b"")), upload.broken)
+        raise _late(0) from error
     if message["type"] != "http.request":
-        raise _broken(n_bytes, "the connection was lost")
-    return message.get("body", b""), message.get("more_body", False)
+        raise _broken(0, upload.broken or "the connection was lost")
+    return message
 
 
-def _take(n_bytes: int, limits: BodyLimits, share: Share) -> None:
+async def _end_of(upload: Upload, limits: BodyLimits) -> None:
+    """Wait for the end of a body, as long as enough of it comes."""
+    began = asyncio.get_running_loop().time()
+    n_before = -1
+    while True:
+        left = began + limits.total_s - asyncio.get_running_loop().time()
+        left += upload.n_bytes / _LEAST_BYTES_A_SECOND
+        if upload.n_bytes == n_before or left <= 0:
+            raise _late(upload.n_bytes)
+        n_before = upload.n_bytes
+        if await upload.wait(min(limits.silence_s, left)):
+            return
+
+
+def _admit(n_bytes: int, limits: BodyLimits, share: Share) -> None:
     if n_bytes > limits.n_bytes:
         raise _too_large(limits.n_bytes)
     share.grow_to(n_bytes)
+
+
+def _late(n_bytes: int) -> HttpError:
+    message = f"no more of the body came after {n_bytes} bytes"
+    return HttpError(408, "body_timeout", message)
 
 
 def _broken(n_bytes: int, reason: str) -> HttpError:

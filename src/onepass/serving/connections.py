@@ -21,8 +21,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from onepass.serving.asgi import CONNECTION, UPLOAD, Upload
+from onepass.serving.asgi import CONNECTION, UPLOAD
 from onepass.serving.problems import HttpError, request_id, to_response
+from onepass.serving.upload import Upload
 
 MAX_HEADERS_BYTES = 2**16
 """Of one request: its line and all its headers."""
@@ -68,7 +69,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._upload = Upload()
+        self._upload: Upload | None = None
         self._data = b""
         self._n_header_bytes = self._n_drained = 0
         self._in_message = self._in_body = self._deaf = False
@@ -84,6 +85,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a client that is gone."""
         self._clear_deadline()
+        if self._upload:
+            self._upload.break_off("the connection was lost")
         super().connection_lost(exc)
 
     def let_go(self) -> None:
@@ -123,7 +126,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._upload = Upload()
+        self._upload = Upload(self.flow.resume_reading)
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         self.scope[UPLOAD] = self._upload  # type: ignore[literal-required]
         self._in_message, self._in_body = True, False
@@ -144,7 +147,10 @@ class Connection(HttpToolsProtocol):
             self._n_drained += len(body)
             if self._n_drained > self.limits.drain_bytes:
                 self.let_go()
-        super().on_body(body)
+        elif self._upload and self._upload.is_taken:
+            self._upload.put(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request; one that offers another protocol only seems to end with its headers."""
@@ -153,6 +159,8 @@ class Connection(HttpToolsProtocol):
         self._in_message = self._in_body = False
         if self.cycle.response_complete:
             self._clear_deadline()
+        if self._upload and self._upload.is_taken:
+            self._upload.end()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -160,7 +168,7 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
             self._unset_keepalive_if_required()
-            self._set_deadline(self.limits.drain_s, self.let_go)
+            self._set_deadline(self.limits.drain_s, self._part)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, once the requests before it are answered."""
@@ -178,9 +186,7 @@ class Connection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Let go of a client that asks nothing more, or does not read its answer."""
-        if self.transport.get_write_buffer_size():
-            self.let_go()
-        super().timeout_keep_alive_handler()
+        self._part()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Read on in a request that offers another protocol, which is passed over."""
@@ -205,7 +211,8 @@ class Connection(HttpToolsProtocol):
 
     def _break(self, reason: str) -> None:
         """Tell the one that reads the body that no more will come."""
-        self._upload.broken = reason
+        if self._upload:
+            self._upload.break_off(reason)
         self.cycle.message_event.set()
 
     def _headers_are_late(self) -> None:
@@ -233,7 +240,13 @@ class Connection(HttpToolsProtocol):
         self.transport.write("\r\n".join((*lines, "", "")).encode() + response.body)
         self.transport.write_eof()
         self._deaf, self._n_drained = True, 0
-        self._set_deadline(self.limits.drain_s, self.let_go)
+        self._set_deadline(self.limits.drain_s, self._part)
+
+    def _part(self) -> None:
+        """End the connection, so that the client sees what it was answered if it reads at all."""
+        if self.transport.get_write_buffer_size():
+            self.let_go()
+        self.transport.close()
 
     def _set_deadline(self, seconds: float, late: Callable[[], None]) -> None:
         self._clear_deadline()
