@@ -68,12 +68,3 @@ def test_files(tmp_path):
     table = run("files", *small, "--json", tmp_path / "figures.json")
     assert "| many files | 50 | 2,000 |" in table
     assert "| one file of ten times the rows | 1 | 20,000 |" in table
-
-
-@pytest.mark.slow
-def test_serving(tmp_path):
-    short = ("--seconds", 0.2, "--rounds", 1, "--most-rows", 2000, "--json", tmp_path / "figures")
-    table = run("serving", "--peers", "onepass", "--shapes", "3x4", *short)
-    for case in ("csv-1 (1 rows)", "json-1000 (1,000 rows)", "records (2,000 rows)", "npy (2,000"):
-        assert f"| {case}" in table
-    assert "onepass 0." in table
