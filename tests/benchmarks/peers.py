@@ -421,10 +421,15 @@ def too_large(peer: str, shape: tuple[int, ...]) -> str:
 
 def interpreter(peer: str, cache: Path) -> Path:
     """Return the Python that runs the algorithm, its environment made now if it is missing."""
-    wanted = PEERS[peer].requirements
-    if not wanted:
+    known = PEERS[peer]
+    if not known.requirements:
         return Path(sys.executable)
-    home = cache / "environments" / PEERS[peer].package
+    return environment(known.package, known.requirements, cache)
+
+
+def environment(name: str, wanted: str, cache: Path) -> Path:
+    """Return the Python of an environment of its own, made now if it is missing."""
+    home = cache / "environments" / name
     ready = home / "ready"
     if not ready.exists() or ready.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)

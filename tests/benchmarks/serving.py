@@ -1,0 +1,354 @@
+"""How fast requests are answered, beside MLServer, Flask, and the bare work.
+
+    python tests/benchmarks/serving.py [--shapes csv:1000x26x10 ...] [--peers onepass ...] ...
+
+Shapes are FORMAT:ROWSxFEATURESxCLUSTERS. All servers run at once, in processes of their own with
+one thread of linear algebra each; they take turns, round by round, and figures are medians of
+rounds. Client and servers share the processors of one machine: what a server takes of them is read
+from the kernel, and requests for a second of its processors is the figure that does not depend on
+the client. The rows of a shape are the same for all, and so are their labels, which is checked
+before anything is timed:
+
+Onepass    `onepass serve`. It answers with label and distance: in JSON, or in RecordIO-protobuf
+           where it is asked in that. The others answer with labels alone, in JSON.
+MLServer   its scikit-learn runtime, asked in JSON by the open inference protocol, whatever the
+           shape's format; with one process for models as is its default, with as many as there are
+           processors, and with none: the best counts.
+Flask      scikit-learn's `KMeans.predict` behind Flask and gunicorn, as people write it, with as
+           many workers as Onepass has: sync or gthread, `numpy.loadtxt` or `pandas.read_csv`,
+           whichever is best; records are read by the SageMaker SDK, where ONEPASS_ORACLES names a
+           folder with an environment `sagemaker`.
+floor      In one thread of one process, without HTTP: the fastest parse known of just this body,
+           argmin of |c|^2 - 2 x.c by NumPy, labels and distances written.
+
+A body has at most 100 MB; of what would be larger, as many rows as fit. The last table has what
+it takes to start: seconds from the call to the first answered ping and to the first answer, and
+resident memory of all processes then, shared memory counted once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from onepass.resources import available_cpus
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest's --doctest-modules imports it from afar
+from data_sets import DEFAULT_CACHE
+from load_client import BadAnswerError, ask, load
+from server_process import Server
+from serving_bodies import FORMATS, Truth
+from serving_floor import floor_s
+from serving_peers import Body, Peer, Way, peers
+
+MAX_BYTES = 100_000_000
+MIB = 2**20
+PEERS = ("onepass", "mlserver", "flask")
+BODIES = ("csv:1", "csv:1000", "json:1000", "recordio:100000")
+SHAPES = [f"{body}x{d}x{k}" for d in (26, 400) for k in (10, 1000) for body in BODIES]
+MODELS = ["1000x400", "50000x1000"]
+LARGEST_OF_OTHERS = 2**22
+"""Values of a model: with larger ones only ours is started."""
+
+FIGURES = ("per_s", "p50_ms", "p99_ms", "cpu_ms", "client_cpu_ms")
+HEAD = """
+| body | server | requests/s, {0} connections | rows/s | p50 ms | p99 ms | CPU ms a request \
+| requests a CPU s |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+class Shape(NamedTuple):
+    """What is asked: so many rows, of a model of so many clusters."""
+
+    format: str
+    n_rows: int
+    n_features: int
+    n_clusters: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shape:
+        name, _, numbers = text.partition(":")
+        return cls(name, *map(int, numbers.split("x")))
+
+    @property
+    def model(self) -> tuple[int, int]:
+        return self.n_clusters, self.n_features
+
+    def title(self) -> str:
+        name, rows = FORMATS[self.format].title, f"{self.n_rows:,} x {self.n_features}"
+        return f"{name}, {rows}, k = {self.n_clusters:,}"
+
+
+class Target(NamedTuple):
+    """A server that runs, and the bytes to send it."""
+
+    title: str
+    server: Server
+    request: bytes
+
+
+@dataclass
+class Case:
+    """A shape, and what was measured of it: figures by server and number of connections."""
+
+    shape: Shape
+    body: Body
+    figures: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=dict)
+    titles: dict[tuple[str, int], str] = field(default_factory=dict)
+    floor_ms: float = 0.0
+
+    def median(self, peer: str, n_connections: int, name: str) -> float:
+        rounds = self.figures.get((peer, n_connections), [])
+        return statistics.median(found[name] for found in rounds) if rounds else np.nan
+
+
+def centers_of(model: tuple[int, int]) -> np.ndarray:
+    return 3 * np.random.default_rng(0).standard_normal(model, np.float32)
+
+
+def draw(shape: Shape, centers: np.ndarray) -> Case:
+    """Draw rows around centers, as many as the body may have."""
+    rng, write = np.random.default_rng(1), FORMATS[shape.format].write
+    rows = centers[rng.integers(0, len(centers), shape.n_rows)]
+    rows += rng.standard_normal(rows.shape, np.float32)
+    data = write(rows)
+    if len(data) > MAX_BYTES:
+        rows = rows[: len(rows) * MAX_BYTES // len(data) * 99 // 100]
+        data = write(rows)
+    wanted = FORMATS["recordio"].content_type if shape.format == "recordio" else ""
+    return Case(shape._replace(n_rows=len(rows)), Body(shape.format, rows, data, wanted))
+
+
+@contextlib.contextmanager
+def servers(
+    chosen: dict[str, Peer], centers: np.ndarray, cache: Path
+) -> Iterator[dict[str, list[tuple[str, Server]]]]:
+    """Run every variant of every server on one model."""
+    with contextlib.ExitStack() as stack:
+        running: dict[str, list[tuple[str, Server]]] = {}
+        for name, peer in chosen.items():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            peer.prepare(peer.python(cache), centers, folder)
+            running[name] = [
+                (variant.title, stack.enter_context(peer.running(variant, folder, cache)))
+                for variant in peer.variants
+            ]
+        for variants in running.values():
+            for _, server in variants:
+                server.settle()
+        yield running
+
+
+def targets(
+    peer: Peer, running: list[tuple[str, Server]], body: Body, truth: Truth
+) -> Iterator[Target]:
+    """Yield every way to ask a server that can be asked this, its answers checked."""
+    for way in peer.ways:
+        if body.format not in way.formats:
+            continue
+        request = way.request(body)
+        for variant, server in running:
+            target = Target(", ".join(filter(None, (variant, way.title))), server, request)
+            if _answers_right(peer, target, way, truth):
+                yield target
+
+
+def _answers_right(peer: Peer, target: Target, way: Way, truth: Truth) -> bool:
+    """Tell whether a server can be timed; a wrong answer ends everything."""
+    try:
+        complaint = truth.complaint(way.read(ask(target.server.port, target.request)))
+    except (BadAnswerError, OSError) as error:
+        print(f"{peer.title}, {target.title}: {error}", file=sys.stderr)
+        return False
+    if complaint:
+        sys.exit(f"{peer.title}, {target.title}: {complaint}")
+    return True
+
+
+def one_load(target: Target, n_connections: int, seconds: float) -> dict[str, float]:
+    """Measure once."""
+    before = target.server.cpu_seconds()
+    found = load(target.server.port, target.request, n_connections, seconds)
+    cpu_s, n = target.server.cpu_seconds() - before, len(found.latencies_s)
+    p50, p99 = np.percentile(found.latencies_s, (50, 99)) * 1000
+    figures = (n / found.wall_s, p50, p99, 1000 * cpu_s / n, 1000 * found.client_cpu_s / n)
+    return {"n": n, **dict(zip(FIGURES, map(float, figures), strict=True))}
+
+
+def measure(case: Case, able: dict[str, list[Target]], options: argparse.Namespace) -> None:
+    """Let servers take turns, each in its best variant for so many connections."""
+    for n_connections in options.connections:
+        best: dict[str, Target] = {}
+        for name, candidates in able.items():
+            tried = {t: one_load(t, n_connections, options.seconds / 2) for t in candidates}
+            best[name] = max(tried, key=lambda target: tried[target]["per_s"])
+        for _ in range(options.rounds):
+            for name, target in best.items():
+                found = one_load(target, n_connections, options.seconds)
+                case.figures.setdefault((name, n_connections), []).append(found)
+                case.titles[name, n_connections] = target.title
+
+
+def measure_model(
+    shapes: list[Shape], chosen: dict[str, Peer], options: argparse.Namespace
+) -> Iterator[Case]:
+    """Measure all shapes of one model."""
+    centers = centers_of(shapes[0].model)
+    with servers(chosen, centers, options.cache) as running:
+        for shape in shapes:
+            case = draw(shape, centers)
+            truth = Truth(case.body.rows, centers)
+            able = {
+                name: [*targets(peer, running[name], case.body, truth)]
+                for name, peer in chosen.items()
+            }
+            measure(case, {name: found for name, found in able.items() if found}, options)
+            args = (shape.format, case.body.data, case.body.rows, centers)
+            case.floor_ms = 1000 * floor_s(*args, options.seconds)
+            for name, peer in chosen.items():
+                print(line(case, name, peer, options.connections), flush=True)
+            floor = f"{number(case.floor_ms)} | {number(1000 / case.floor_ms)}"
+            print(f"| {case.shape.title()} | floor |||||{floor} |", flush=True)
+            yield case
+
+
+def line(case: Case, name: str, peer: Peer, connections: list[int]) -> str:
+    """Write what one server did, for each number of connections."""
+
+    def cell(figure: str, *, times: float = 1, inverse: bool = False) -> str:
+        found = [case.median(name, n, figure) * times for n in connections]
+        return " / ".join(number(1000 / value if inverse else value) for value in found)
+
+    ways = dict.fromkeys(case.titles.get((name, n), "") for n in connections)
+    title = f"{peer.title} ({'; '.join(ways)})" if any(ways) else peer.title
+    cells = (cell("per_s"), cell("per_s", times=case.shape.n_rows), cell("p50_ms"), cell("p99_ms"))
+    cells += (cell("cpu_ms"), cell("cpu_ms", inverse=True))
+    return f"| {case.shape.title()} | {title} | {' | '.join(cells)} |"
+
+
+def number(value: float) -> str:
+    """Write three digits, or all where there are more before the point."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def side_by_side(cases: list[Case], chosen: dict[str, Peer], n_connections: int) -> None:
+    titles = [peer.title for peer in chosen.values()]
+    print(
+        f"\nWith {n_connections} connections; requests a second, and for a second of the server's "
+    )
+    print("processors; last, processor time of Onepass for a request over that of the floor:\n")
+    heads = [f"{title}, /s" for title in titles] + [f"{title}, / CPU s" for title in titles]
+    print(f"| body | {' | '.join(heads)} | CPU / floor |")
+    print(f"| --- |{' ---: |' * (len(heads) + 1)}")
+    for case in cases:
+        rates = [number(case.median(name, n_connections, "per_s")) for name in chosen]
+        rates += [number(1000 / case.median(name, n_connections, "cpu_ms")) for name in chosen]
+        over = case.median("onepass", n_connections, "cpu_ms") / case.floor_ms
+        print(f"| {case.shape.title()} | {' | '.join(rates)} | {number(over)} |")
+
+
+def start_once(peer: Peer, model: tuple[int, int], cache: Path) -> dict[str, float]:
+    """Start a server, ask it for the cluster of one row, and look at its memory."""
+    centers = centers_of(model)
+    row = centers[:1]
+    body = Body("json", row, FORMATS["json"].write(row))
+    [way] = [way for way in peer.ways if "json" in way.formats]
+    with tempfile.TemporaryDirectory() as name:
+        peer.prepare(peer.python(cache), centers, Path(name))
+        with peer.running(peer.variants[0], Path(name), cache) as server:
+            pinged = time.perf_counter()
+            complaint = Truth(row, centers).complaint(way.read(ask(server.port, way.request(body))))
+            answered_s = server.ready_s + time.perf_counter() - pinged
+            assert not complaint, complaint
+            server.settle()
+            n_processes, pss = len(server.pids()), server.pss_bytes()
+    return {"ping_s": server.ready_s, "answer_s": answered_s, "pss": pss, "n": n_processes}
+
+
+def measure_starts(chosen: dict[str, Peer], options: argparse.Namespace) -> list[dict[str, Any]]:
+    print("\n| model | server | processes | first ping, s | first answer, s | memory, MiB |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    figures = []
+    for text in options.models:
+        model = tuple(map(int, text.split("x")))
+        small = np.prod(model) <= LARGEST_OF_OTHERS
+        able = {name: peer for name, peer in chosen.items() if small or name == "onepass"}
+        rounds = [
+            {name: start_once(peer, model, options.cache) for name, peer in able.items()}
+            for _ in range(options.rounds)
+        ]
+        for name, peer in able.items():
+            found = {
+                key: statistics.median(one[name][key] for one in rounds) for key in rounds[0][name]
+            }
+            figures.append({"model": text, "peer": name, **found})
+            size = f"{4e-6 * np.prod(model):,.1f} MB: k = {model[0]:,}, d = {model[1]:,}"
+            title = ", ".join(filter(None, (peer.title, peer.variants[0].title)))
+            print(
+                f"| {size} | {title} | {found['n']:.0f} | {found['ping_s']:.2f} "
+                f"| {found['answer_s']:.2f} | {found['pss'] / MIB:,.0f} |",
+                flush=True,
+            )
+    return figures
+
+
+def record(case: Case) -> list[dict[str, Any]]:
+    """Return everything that was measured of a shape."""
+    return [
+        {"shape": case.shape._asdict(), "body_bytes": len(case.body.data), "peer": name,
+         "way": case.titles[name, n], "connections": n, "floor_ms": case.floor_ms, "rounds": rounds}
+        for (name, n), rounds in case.figures.items()
+    ]  # fmt: skip
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--shapes", nargs="*", default=SHAPES, metavar="SHAPE", help="what is asked"
+    )
+    parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS, help="who is asked")
+    parser.add_argument("--connections", nargs="+", type=int, default=[1, 8], help="at once")
+    parser.add_argument("--seconds", type=float, default=2, help="of each server's turn (2)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--models", nargs="*", default=MODELS, help="KxD, to start servers with")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="has the environments")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    options = arguments()
+    chosen = {name: peer for name, peer in peers().items() if name in options.peers}
+    for peer in chosen.values():
+        print(f"{peer.title}: {peer.versions(options.cache)}")
+    print(f"{available_cpus()} processors, {available_cpus()} workers each", flush=True)
+    cases: list[Case] = []
+    if options.shapes:
+        print(HEAD.format(" / ".join(map(str, options.connections))))
+    for _, group in groupby(map(Shape.parse, options.shapes), lambda shape: shape.model):
+        cases += measure_model([*group], chosen, options)
+    if cases:
+        side_by_side(cases, chosen, options.connections[-1])
+    starts = measure_starts(chosen, options) if options.models else []
+    if options.json:
+        requests = [entry for case in cases for entry in record(case)]
+        options.json.write_text(json.dumps({"requests": requests, "starts": starts}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
