@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -90,6 +91,28 @@ def test_tiny_rows_beside_a_large_one_keep_their_distances():
     np.testing.assert_allclose(model.assign(rows).distances, [1e-25, 2**0.5], rtol=1e-6)
     np.testing.assert_allclose(model.distances(rows)[0], [5**0.5 * 1e-25, 1e-25], rtol=1e-6)
     assert KMeansModel(np.zeros((1, 2), np.float32)).assign(rows).distances[0] == np.float32(2e-25)
+
+
+def test_an_answer_takes_little_memory_however_large_the_model():
+    """Of 20 MB here: many requests at once must not each take that much again."""
+    centers = np.random.default_rng(3).normal(size=(100_000, 50)).astype(np.float32)
+    model = KMeansModel(centers)
+    rows = centers[[99_999, 7]]
+    far = centers[[99_999, 7]] * np.float32(1e30)
+    toward = (centers.astype(np.float64) @ far.T.astype(np.float64)).argmax(axis=0)
+    assert model.predict(rows).tolist() == [99_999, 7]
+    for answer, given, wanted in (
+        (model.predict, rows, [99_999, 7]),
+        (model.predict, far, toward.tolist()),
+        (lambda given: model.distances(given[:1])[0].argmin(), rows, 99_999),
+        (lambda given: model.distances(given[:1])[0].argmin(), far, 0),  # all as far, in float32
+    ):
+        tracemalloc.start()
+        found = answer(given)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert np.array_equal(found, wanted)
+        assert peak < centers.nbytes / 2
 
 
 def test_what_is_laid_out_once_finds_what_each_search_finds(kernels):

@@ -200,9 +200,9 @@ def test_the_largest_absolute_value(n):
 def test_rows_searched_by_differences(k, d):
     """Beside 1e6, products in float32 would not tell these centers apart."""
     rng = np.random.default_rng([k, d])
-    rows, centers = (1e6 + rng.integers(0, 9, (m, d)).astype(np.float32) / 8 for m in (50, k))
+    rows, centers = (1e6 + rng.integers(0, 9, (m, d)).astype(np.float32) / 8 for m in (500, k))
     rows, centers = rows.astype(np.float32), centers.astype(np.float32)
-    which = np.arange(1, 50, 3)
+    which = np.arange(1, 500, 3)
     gaps = rows[:, None].astype(np.float64) - centers
     apart = (gaps**2).sum(axis=2)
     for kernels in (native, reference):

@@ -20,11 +20,14 @@ from onepass.cluster.kernels.cpu import (
     peak,
 )
 from onepass.cluster.kernels.prepared import PreparedCenters
-from onepass.cluster.scale import in_range
+from onepass.cluster.scale import are_in_range, in_range
 from onepass.errors import UserError
 from onepass.sparse import SparseRows
 
 _BLOCK_VALUES = 2**22
+
+_GROUP_VALUES = 2**19
+"""Of centers that rows are taken from at once: many requests may ask for that at a time."""
 
 
 class Assignment(NamedTuple):
@@ -129,13 +132,9 @@ class KMeansModel:
         table = np.empty((len(rows), self.n_clusters), np.float32)
         for part in _blocks(rows):
             some = as_dense(rows[part])
-            if self._is_usual(peak(some)):
-                table[part] = _distances(some, self.centers)
-            else:
-                usual = self._are_usual(some)
-                table[part][usual] = _distances(some[usual], self.centers)
-                far = some[~usual].astype(np.float64)
-                table[part][~usual] = _distances(far, self.centers.astype(np.float64))
+            usual = self._are_usual(some)
+            for group in _blocks(self.centers, _GROUP_VALUES):
+                _measure(some, self.centers[group], usual, table[part, group])
         return table
 
     def predict(self, X: Given) -> Labels:
@@ -183,8 +182,9 @@ class KMeansModel:
 
     def _are_usual(self, rows: Rows) -> Flags:
         """Tell the same of each row by itself: what stands beside it must not matter."""
-        peaks = np.maximum(np.abs(rows).max(axis=1), np.float32(self._peak))
-        return np.array([in_range(largest) for largest in peaks.tolist()], bool)
+        if self._is_usual(peak(rows)):
+            return np.ones(len(rows), bool)
+        return are_in_range(np.maximum(np.abs(rows).max(axis=1), np.float32(self._peak)))
 
     def _search_extreme(self, rows: Rows) -> NearestInDouble:
         """Search in float64 where squares would leave the range of float32, row by row."""
@@ -197,23 +197,34 @@ class KMeansModel:
         return NearestInDouble(labels, sq_distances)
 
 
-def _distances(rows: npt.NDArray[np.floating], centers: npt.NDArray[np.floating]) -> Floats:
-    """Measure clean rows, in the precision they have, by whichever there are fewer of.
+def _measure(rows: Rows, centers: Rows, usual: Flags, out: Floats) -> None:
+    """Measure clean rows, those that are not usual in float64."""
+    if usual.all():
+        _measure_all(rows, centers, out)
+        return
+    for chosen, dtype in ((usual, np.float32), (~usual, np.float64)):
+        some = np.empty((int(chosen.sum()), len(centers)), np.float32)
+        _measure_all(rows[chosen].astype(dtype), centers.astype(dtype, copy=False), some)
+        out[chosen] = some
+
+
+def _measure_all(
+    rows: npt.NDArray[np.floating], centers: npt.NDArray[np.floating], out: Floats
+) -> None:
+    """Measure clean rows in the precision they have, going by whichever there are fewer of.
 
     Each distance is the same to the last bit either way.
     """
     if len(rows) < len(centers):
-        return _distances(centers, rows).T
-    table = np.empty((len(rows), len(centers)), np.float32)
-    for j, center in enumerate(centers):
-        gap = rows - center
-        with np.errstate(over="ignore"):  # a distance beyond float32 is infinite
-            np.sqrt(np.einsum("ij,ij->i", gap, gap), out=table[:, j])
-    return table
+        rows, centers, out = centers, rows, out.T
+    with np.errstate(over="ignore"):  # a distance beyond float32 is infinite
+        for j, center in enumerate(centers):
+            gap = rows - center
+            np.sqrt(np.einsum("ij,ij->i", gap, gap), out=out[:, j])
 
 
-def _blocks(rows: Samples) -> Iterator[slice]:
+def _blocks(rows: Samples, n_values: int = _BLOCK_VALUES) -> Iterator[slice]:
     """Cut rows into blocks that are searched at once: of as many values, given or zero."""
-    step = max(1, _BLOCK_VALUES // rows.shape[1])
+    step = max(1, n_values // rows.shape[1])
     for start in range(0, len(rows), step):
         yield slice(start, min(start + step, len(rows)))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from onepass.cluster.arrays import Rows
+from onepass.cluster.arrays import Flags, Floats, Rows
 
 _LARGEST = 2.0**40
 _SMALLEST = 2.0**-40
@@ -15,6 +15,11 @@ _SMALLEST = 2.0**-40
 def in_range(largest: float) -> bool:
     """Whether squared distances of rows with this peak can be held in float32."""
     return _SMALLEST <= largest <= _LARGEST or largest == 0
+
+
+def are_in_range(peaks: Floats) -> Flags:
+    """Tell the same of each of many peaks."""
+    return np.asarray(((peaks >= _SMALLEST) & (peaks <= _LARGEST)) | (peaks == 0))
 
 
 def rescale(rows: Rows, exponent: int) -> Rows:

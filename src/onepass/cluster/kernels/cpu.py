@@ -16,6 +16,7 @@ Measured on one core, with 500 centers, in microseconds a row::
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,10 @@ from onepass.sparse import SparseRows
 
 _DOUBLE_ROWS = 1024
 """Rows searched in float64 at a time."""
+
+_DOUBLE_VALUES = 2**19
+"""Values of centers turned to float64 at a time, 4 MiB: many requests may ask for that at a time.
+"""
 
 _DOUBT_IN_DOUBLE = 2.0**-40
 """Scores in float64 that lie closer to each other than this share of the squares are in doubt."""
@@ -194,30 +199,49 @@ def nearest_centers_in_double(rows: Rows, centers: Rows) -> NearestInDouble:
     """
     labels = np.empty(len(rows), np.int32)
     sq_distances = np.empty(len(rows))
-    exact = centers.astype(np.float64)
-    norms = np.einsum("ij,ij->i", exact, exact)
     for start in range(0, len(rows), _DOUBLE_ROWS):
         part = rows[start : start + _DOUBLE_ROWS].astype(np.float64)
-        chosen = _closest_in_double(part, exact, norms)
-        part -= exact[chosen]
-        labels[start : start + len(part)] = chosen
+        found = _least_scores(part, centers, lambda few, group: few @ group.T)
+        squares = np.einsum("ij,ij->i", part, part) + found.squares
+        for i in np.flatnonzero(found.ahead < _DOUBT_IN_DOUBLE * squares):
+            found.chosen[i] = _least_scores(part[i : i + 1], centers, _products_of_one).chosen[0]
+        part -= centers[found.chosen]
+        labels[start : start + len(part)] = found.chosen
         sq_distances[start : start + len(part)] = np.einsum("ij,ij->i", part, part)
     return NearestInDouble(labels, sq_distances)
 
 
-def _closest_in_double(rows: Doubles, centers: Doubles, norms: Doubles) -> Indices:
-    """Search by products, one row alone where these, rounded otherwise among others, may matter."""
-    factor = -2 * centers.T
-    scores = rows @ factor
-    scores += norms
-    chosen: Indices = scores.argmin(axis=1)
-    here = np.arange(len(rows))
-    least = scores[here, chosen]
-    scores[here, chosen] = np.inf
-    squares = np.einsum("ij,ij->i", rows, rows) + norms[chosen]
-    for i in np.flatnonzero(scores.min(axis=1) - least < _DOUBT_IN_DOUBLE * squares):
-        chosen[i] = (np.einsum("j,jk->k", rows[i], factor) + norms).argmin()
-    return chosen
+class _LeastScores(NamedTuple):
+    chosen: Indices
+    ahead: Doubles
+    squares: Doubles  # of the centers chosen
+
+
+def _least_scores(
+    rows: Doubles, centers: Rows, products: Callable[[Doubles, Doubles], Doubles]
+) -> _LeastScores:
+    """Find the least scores in float64, among so many centers at a time that these stay small."""
+    least, second, squares = np.full((3, len(rows)), np.inf)
+    chosen, here = np.zeros(len(rows), np.intp), np.arange(len(rows))
+    step = max(1, _DOUBLE_VALUES // centers.shape[1])
+    for start in range(0, len(centers), step):
+        group = centers[start : start + step].astype(np.float64)
+        norms = np.einsum("ij,ij->i", group, group)
+        scores = norms - 2 * products(rows, group)
+        closest = scores.argmin(axis=1)
+        found = scores[here, closest]
+        scores[here, closest] = np.inf
+        second = np.minimum(np.minimum(second, scores.min(axis=1)), np.maximum(least, found))
+        closer = found < least
+        least[closer], squares[closer] = found[closer], norms[closest[closer]]
+        chosen[closer] = start + closest[closer]
+    return _LeastScores(chosen, second - least, squares)
+
+
+def _products_of_one(row: Doubles, group: Doubles) -> Doubles:
+    """Multiply without BLAS, which rounds one row otherwise than the same row among others."""
+    products: Doubles = np.einsum("ij,kj->ik", row, group)
+    return products
 
 
 def sq_distances_to(rows: AnyRows, centers: Rows, chosen: npt.NDArray[np.integer]) -> Floats:

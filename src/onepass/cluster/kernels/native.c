@@ -113,6 +113,7 @@ typedef float float4 __attribute__((vector_size(16), aligned(4), may_alias));
 typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 
 #define ROWS 6            /* 12 sums, of 16 registers */
+#define EXACT_ROWS 128    /* searched by differences at a time */
 #define MAX_CANDIDATES 64 /* drawn at a time */
 #define CENTERS_AT_ONCE 16
 #define MAX_KEPT (2 * 1024 * 1024) /* squared distances between rows and centers */

@@ -246,35 +246,42 @@ TARGET static int NAME(partners)(const problem *p, const float *weights, const i
 }
 
 /* Searches some rows by differences, which tell centers apart wherever the origin is. Two thirds
-   as fast, the centers of a vector being packed as in a search. */
+   as fast, the centers of a vector being packed as in a search, but one vector at a time: this may
+   be asked for beside many others. */
 TARGET static int NAME(search_exactly)(const problem *p, const int64_t *which, int64_t n_which,
                                        int32_t *chosen, float *sq_distances) {
-    const int64_t d = p->n_features, n_groups = (p->n_centers + LANES - 1) / LANES;
-    float *packed = malloc(n_groups * LANES * d * sizeof *packed);
+    const int64_t d = p->n_features;
+    float *packed = malloc(LANES * d * sizeof *packed);
     if (!packed) return -1;
-    for (int64_t c = 0; c < n_groups * LANES; c++)
-        for (int64_t j = 0; j < d; j++)
-            packed[(c / LANES * d + j) * LANES + c % LANES] =
-                c < p->n_centers ? p->centers[c * d + j] : INFINITY;
-    for (int64_t i = 0; i < n_which; i++) {
-        const float *row = p->rows + which[i] * d, *values = packed;
-        FLOATS least = (FLOATS){0} + INFINITY;
-        INTS center = {0}, index;
+    for (int64_t start = 0; start < n_which; start += EXACT_ROWS, which += EXACT_ROWS) {
+        const int64_t n = n_which - start < EXACT_ROWS ? n_which - start : EXACT_ROWS;
+        FLOATS least[EXACT_ROWS];
+        INTS center[EXACT_ROWS], index;
+        for (int64_t i = 0; i < n; i++) least[i] = (FLOATS){0} + INFINITY, center[i] = (INTS){0};
         for (int lane = 0; lane < LANES; lane++) index[lane] = lane;
-        for (int64_t g = 0; g < n_groups; g++, index += LANES) {
-            FLOATS here = {0};
-            for (int64_t j = 0; j < d; j++, values += LANES) {
-                const FLOATS gap = *(const FLOATS *)values - row[j];
-                here += gap * gap;
+        for (int64_t first = 0; first < p->n_centers; first += LANES, index += LANES) {
+            for (int lane = 0; lane < LANES; lane++)
+                for (int64_t j = 0; j < d; j++)
+                    packed[j * LANES + lane] =
+                        first + lane < p->n_centers ? p->centers[(first + lane) * d + j] : INFINITY;
+            for (int64_t i = 0; i < n; i++) {
+                const float *row = p->rows + which[i] * d;
+                FLOATS here = {0};
+                for (int64_t j = 0; j < d; j++) {
+                    const FLOATS gap = *(const FLOATS *)(packed + j * LANES) - row[j];
+                    here += gap * gap;
+                }
+                const INTS less = here < least[i];
+                least[i] = (FLOATS)SELECT(less, here, least[i]);
+                center[i] = SELECT(less, index, center[i]);
             }
-            const INTS less = here < least;
-            least = (FLOATS)SELECT(less, here, least);
-            center = SELECT(less, index, center);
         }
-        const float lowest = NAME(least_lane)(least);
-        const INTS equal = least == (FLOATS){0} + lowest;
-        chosen[which[i]] = NAME(lowest_lane)((equal & center) | (~equal & INT32_MAX));
-        sq_distances[which[i]] = lowest;
+        for (int64_t i = 0; i < n; i++) {
+            const float lowest = NAME(least_lane)(least[i]);
+            const INTS equal = least[i] == (FLOATS){0} + lowest;
+            chosen[which[i]] = NAME(lowest_lane)((equal & center[i]) | (~equal & INT32_MAX));
+            sq_distances[which[i]] = lowest;
+        }
     }
     free(packed);
     return 0;
