@@ -42,7 +42,7 @@ WALLS = {
         "formats/csv_writer.py",
         "formats/libsvm.py",
     ),
-    "ctypes": ("cluster/kernels/compiled.py", "formats/compiled.py"),
+    "ctypes": ("cluster/kernels/compiled.py", "formats/compiled.py", "resources.py"),
     "sklearn": ("cluster/estimator.py",),
     "gunicorn": ("serving/gunicorn.py",),
     "uvicorn": ("serving/connections.py", "serving/gunicorn.py"),

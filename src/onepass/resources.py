@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _PROCESS = Path("/proc/self")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST_KEPT = -1, -3, 2**25  # of <malloc.h>
 
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:
@@ -65,6 +67,18 @@ def memory_used_bytes(cgroup: Path = _CGROUP, process: Path = _PROCESS) -> int:
             return max(0, int(amount) - int(stat.get(unneeded, "0")))
     fields = _read(process / "statm").split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
+
+
+def keep_freed_memory(n_bytes: int) -> None:
+    """Let this process keep up to so many bytes that were freed, for its next use of them.
+
+    Otherwise each array of more than 128 KiB is asked of the kernel anew, page by page: that takes
+    longer than filling it. Only where the C library is glibc.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(_TRIM_THRESHOLD, n_bytes)
+        library.mallopt(_MMAP_THRESHOLD, min(n_bytes, _LARGEST_KEPT))
 
 
 def _cpu_quota(cgroup: Path) -> float | None:

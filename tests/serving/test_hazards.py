@@ -20,6 +20,8 @@ import pytest
 from onepass.artifact.model_file import save_model
 from onepass.cluster.model import KMeansModel
 from onepass.formats.record_writer import write_rows
+from onepass.serving.gunicorn import worker_count
+from onepass.serving.settings import ServingSettings
 
 POST = b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
 MIB = 2**20
@@ -368,9 +370,11 @@ def peek(connection):
 class TestEnds:
     def test_a_worker_that_is_killed_is_replaced_and_others_go_on(self, serve, base):
         with serve(base) as server:
-            workers = server.workers()
-            if len(workers) < 2:
+            n_workers = worker_count(ServingSettings())
+            if n_workers < 2:
                 pytest.skip("one processor: there is one worker only")
+            server.wait_until_answers(lambda: len(server.workers()) == n_workers)
+            workers = server.workers()
             stop, outcomes = threading.Event(), []
 
             def ask():

@@ -16,12 +16,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from onepass.serving.asgi import CONNECTION, UPLOAD
+from onepass.serving.joining import JoiningTransport
 from onepass.serving.problems import HttpError, request_id, to_response
 from onepass.serving.upload import Upload
 
@@ -78,6 +79,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a client in, if there is room."""
         super().connection_made(transport)
+        self._joining = JoiningTransport(transport)
+        self.transport = cast("asyncio.Transport", self._joining)
         self._set_deadline(self.limits.headers_s, self._headers_are_late)
         if len(self.connections) > self.limits.connections:
             self.let_go()
@@ -165,6 +168,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for the rest of a body that was refused."""
+        self._joining.flush()  # of what has no body
         super().on_response_complete()
         if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
             self._unset_keepalive_if_required()
@@ -237,7 +241,8 @@ class Connection(HttpToolsProtocol):
             f"content-length: {len(response.body)}",
             "connection: close",
         )
-        self.transport.write("\r\n".join((*lines, "", "")).encode() + response.body)
+        self.transport.write("\r\n".join((*lines, "", "")).encode())
+        self.transport.write(response.body)
         self.transport.write_eof()
         self._deaf, self._n_drained = True, 0
         self._set_deadline(self.limits.drain_s, self._part)

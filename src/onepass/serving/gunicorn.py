@@ -20,7 +20,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from onepass.resources import available_cpus, memory_limit_bytes
+from onepass.resources import available_cpus, keep_freed_memory, memory_limit_bytes
 from onepass.serving.app import Application
 from onepass.serving.connections import ConnectionLimits, limited
 from onepass.serving.limits import bytes_in_flight
@@ -31,6 +31,7 @@ from onepass.serving.settings import MIB, ServingSettings
 _log = logging.getLogger(__name__)
 
 _WORKER_BYTES = 256 * 2**20
+_KEPT_BYTES = 2**26
 _BACKLOG = 2048
 _DRAIN_S = 24
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only gunicorn's heartbeat, and only where it exists
@@ -78,6 +79,7 @@ class Server(BaseApplication):
 
     def load(self) -> Any:
         """Return the application of a worker."""
+        keep_freed_memory(_KEPT_BYTES)
         self._ready()
         n_workers = worker_count(self.settings)
         return Application(
