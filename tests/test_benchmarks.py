@@ -68,3 +68,22 @@ def test_files(tmp_path):
     table = run("files", *small, "--json", tmp_path / "figures.json")
     assert "| many files | 50 | 2,000 |" in table
     assert "| one file of ten times the rows | 1 | 20,000 |" in table
+
+
+def test_serving(tmp_path):
+    shapes = ("--shapes", "csv:1x3x2", "json:5x3x2", "recordio:5x3x2", "--models", "2x3")
+    brief = ("--seconds", 0.1, "--rounds", 1, "--peers", "onepass")
+    table = run("serving", *shapes, *brief, "--json", tmp_path / "figures.json")
+    for body in ("CSV, 1 x 3", "JSON, 5 x 3", "RecordIO-protobuf, 5 x 3"):
+        for server in ("Onepass", "floor"):
+            assert f"| {body}, k = 2 | {server} |" in table
+    assert "k = 2, d = 3 | Onepass |" in table
+
+
+def test_serving_soak(tmp_path):
+    brief = ("--minutes", 0.01, "--clients", 2, "--huge-mb", 1)
+    told = run("serving_soak", *brief, "--json", tmp_path / "figures.json")
+    for status in (200, 400, 404, 405, 406, 413, 415):
+        assert f"| {status} |" in told
+    assert "wrong answers: 0" in told
+    assert "failed requests: 0" in told

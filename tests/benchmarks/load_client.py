@@ -98,6 +98,8 @@ def _follow(watch, busy, answered) -> None:
                 again = answered(connection)
                 if again:
                     busy[again.number] = again
+                else:
+                    connection.close()  # or the watch would tell of its end
 
 
 class _Connection:
