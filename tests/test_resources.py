@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from onepass.resources import available_cpus, memory_limit_bytes
+from onepass.resources import (
+    available_cpus,
+    give_back_memory,
+    memory_limit_bytes,
+    memory_used_bytes,
+)
 
 ALLOWED = len(os.sched_getaffinity(0))
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -93,3 +99,52 @@ def test_version_1_writes_no_limit_as_a_number_beyond_the_machine(tmp_path):
 def test_the_real_machine_gives_sensible_numbers():
     assert 1 <= available_cpus() <= ALLOWED
     assert 0 < memory_limit_bytes() <= PHYSICAL
+
+
+def test_memory_in_use_of_version_2_leaves_out_files_that_can_go(tmp_path):
+    (tmp_path / "memory.max").write_text("1048576\n")
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 400000\nfile 300000\ninactive_file 250000\n")
+    assert memory_used_bytes(tmp_path) == 450_000
+
+
+def test_memory_in_use_of_version_1_is_that_of_all_groups_below(tmp_path):
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    (memory / "memory.limit_in_bytes").write_text("1048576\n")
+    (memory / "memory.usage_in_bytes").write_text("700000\n")
+    (memory / "memory.stat").write_text("inactive_file 7\ntotal_inactive_file 250000\n")
+    assert memory_used_bytes(tmp_path) == 450_000
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_without_a_limit_the_memory_in_use_is_that_of_the_process(tmp_path, version):
+    if version == 1:
+        (tmp_path / "memory").mkdir()
+        (tmp_path / "memory/memory.limit_in_bytes").write_text("9223372036854771712\n")
+        (tmp_path / "memory/memory.usage_in_bytes").write_text("700000\n")
+    else:
+        (tmp_path / "memory.max").write_text("max\n")
+        (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "statm").write_text("5000 1200 300 1 0 900 0\n")
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert memory_used_bytes(tmp_path, tmp_path) == 1200 * page
+    assert memory_used_bytes(tmp_path, tmp_path / "none") == 0
+    assert 2**20 < memory_used_bytes() < PHYSICAL
+
+
+def test_what_has_been_freed_goes_back():
+    """Pieces too small to be mapped one by one, the last of which keeps the others in place."""
+    give_back_memory()
+    pieces = [bytearray(b"x" * 50_000) for _ in range(2000)]
+    held = resident_bytes()
+    last = pieces.pop()
+    pieces.clear()
+    give_back_memory()
+    assert resident_bytes() < held - 80_000_000
+    assert last
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

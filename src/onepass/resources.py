@@ -38,12 +38,11 @@ def memory_limit_bytes(cgroup: Path = _CGROUP) -> int:
 
     The smaller of the machine's memory and the control group's limit.
     """
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         text = _read(cgroup / name)
         if text.isdigit():
-            return min(physical, int(text))
-    return physical
+            return min(_physical_bytes(), int(text))
+    return _physical_bytes()
 
 
 def memory_used_bytes(cgroup: Path = _CGROUP, process: Path = _PROCESS) -> int:
@@ -61,8 +60,8 @@ def memory_used_bytes(cgroup: Path = _CGROUP, process: Path = _PROCESS) -> int:
             "total_inactive_file",
         ),
     ):
-        amount = _read(cgroup / used)
-        if _read(cgroup / limit).isdigit() and amount.isdigit():
+        most, amount = _read(cgroup / limit), _read(cgroup / used)
+        if most.isdigit() and int(most) < _physical_bytes() and amount.isdigit():
             stat = dict(line.split() for line in _read(cgroup / told).splitlines())
             return max(0, int(amount) - int(stat.get(unneeded, "0")))
     fields = _read(process / "statm").split()
@@ -79,6 +78,17 @@ def keep_freed_memory(n_bytes: int) -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(_TRIM_THRESHOLD, n_bytes)
         library.mallopt(_MMAP_THRESHOLD, min(n_bytes, _LARGEST_KEPT))
+
+
+def give_back_memory() -> None:
+    """Return to the system what has been freed here: by glibc, which keeps much of it for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+def _physical_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cpu_quota(cgroup: Path) -> float | None:

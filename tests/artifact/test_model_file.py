@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tarfile
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from onepass.artifact.archive import pack
-from onepass.artifact.model_file import load_model, save_model
+from onepass.artifact.model_file import MODEL_FILE, load_model, model_bytes, save_model
 from onepass.cluster.model import KMeansModel
-from onepass.errors import PlatformError, UserError
+from onepass.errors import DecodeError, PlatformError, UserError
 
 CENTERS = np.array([[0, 1, 2], [3, 4, 5]], np.float32)
 
@@ -142,6 +143,25 @@ def test_a_directory_of_the_models_name_is_no_model(tmp_path):
 def test_a_path_that_does_not_exist_is_refused(tmp_path):
     text = refusal(tmp_path / "nowhere")
     assert text == f"cannot read the model {tmp_path}/nowhere: No such file or directory"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for ask in (load_model, model_bytes):
+        with pytest.raises(UserError, match="pipe: it is no regular file"):
+            ask(tmp_path / "pipe")
+
+
+def test_how_large_a_model_is_is_told_without_reading_it(model_directory, tmp_path):
+    size = len((model_directory / MODEL_FILE).read_bytes())
+    pack(model_directory, tmp_path / "model.tar.gz")
+    for path in (model_directory, model_directory / MODEL_FILE, tmp_path / "model.tar.gz"):
+        assert model_bytes(path) == size
+    (tmp_path / "broken.tar.gz").write_bytes((tmp_path / "model.tar.gz").read_bytes()[:40])
+    with pytest.raises(DecodeError, match=r"broken\.tar\.gz"):
+        model_bytes(tmp_path / "broken.tar.gz")
+    with pytest.raises(UserError, match="No such file"):
+        model_bytes(tmp_path / "none")
 
 
 @pytest.mark.parametrize("length", [0, 1, 8, 24, 60, 95])

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +15,14 @@ import pytest
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import model_bytes, save_model
 from onepass.cluster.model import KMeansModel
-from onepass.errors import DecodeError, UserError
+from onepass.errors import AlgorithmError, DecodeError, UserError
+from onepass.resources import memory_used_bytes
 from onepass.serving.models import (
     ModelAlreadyLoadedError,
     ModelNotLoadedError,
     ModelStore,
     ModelTooLargeError,
+    self_test,
 )
 
 CENTERS = np.float32([[0, 0], [10, 0], [0, 10]])
@@ -51,11 +56,12 @@ def at_once(n, do):
         except Exception as error:  # noqa: BLE001 - looked at by the caller
             outcomes[i] = error
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    threads = [threading.Thread(target=run, args=(i,), daemon=True) for i in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
+        assert not thread.is_alive()
     return outcomes
 
 
@@ -113,6 +119,8 @@ def test_a_name_that_could_not_stand_in_a_log_is_refused(store, url, name):
         "{root}/../outside",
         "{root}x/model",
         "{root}/link",
+        "{root}/loop",
+        "{root}/loop/model",
         "one/model",
         "file://{root}/one/model",
         "{root}/one\0/model",
@@ -123,6 +131,7 @@ def test_a_name_that_could_not_stand_in_a_log_is_refused(store, url, name):
 def test_a_url_outside_the_root_is_refused_and_not_looked_at(store, root, template):
     save_model(KMeansModel(CENTERS), root.parent / "outside")
     (root / "link").symlink_to(root.parent / "outside")
+    (root / "loop").symlink_to(root / "loop")
     with pytest.raises(UserError, match=f"must be a path under {root}$"):
         store.load("a", template.format(root=root))
 
@@ -169,7 +178,8 @@ def test_unloading_waits_for_the_last_user_and_frees_the_name_at_once(store, url
         store.unload("a")
         unloaded.set()
 
-    user, remover = threading.Thread(target=hold), threading.Thread(target=unload)
+    user = threading.Thread(target=hold, daemon=True)
+    remover = threading.Thread(target=unload, daemon=True)
     user.start()
     assert held.wait(30)
     remover.start()
@@ -250,3 +260,180 @@ def test_another_process_restores_what_was_loaded(root, tmp_path, caplog):
         third.restore()
     assert [model.name for model in third.page().models] == ["b/ü"]
     assert "model 'a' is not there any more" in caplog.text
+
+
+def test_models_that_could_not_be_loaded_again_in_time_are_told(root, url, tmp_path, caplog):
+    journal = tmp_path / "journal.json"
+    ModelStore(root, journal=journal).load("a", url)
+    second = ModelStore(root, journal=journal)
+    with caplog.at_level(logging.ERROR):
+        second.restore(patience_s=-1)
+    assert second.page().models == []
+    assert "model 'a' is not there any more: to load all" in caplog.text
+
+
+def test_models_come_and_go_where_nothing_can_be_written(root, url, tmp_path, caplog):
+    store = ModelStore(root, journal=tmp_path / "none/journal.json")
+    with caplog.at_level(logging.ERROR):
+        store.load("a", url)
+        with store.use("a") as model:
+            assert model.n_clusters == 3
+        store.unload("a")
+    assert store.page().models == []
+    assert caplog.text.count("cannot note for another process") == 2
+
+
+def test_a_load_is_told_even_if_the_model_is_unloaded_at_once(root, url):
+    class Hasty(ModelStore):
+        def put(self, name, model, url):
+            super().put(name, model, url)
+            self.unload(name)
+
+    assert Hasty(root).load("a", url) == ("a", url, 3, 2)
+
+
+def in_time(do, *arguments):
+    """Call what must not wait for ever."""
+    caller = threading.Thread(target=do, args=arguments, daemon=True)
+    caller.start()
+    caller.join(30)
+    assert not caller.is_alive()
+
+
+def test_a_user_who_fails_lets_go(store, url):
+    store.load("a", url)
+    with pytest.raises(KeyError), store.use("a"):
+        raise KeyError
+    in_time(store.unload, "a")
+
+
+def test_who_holds_a_model_keeps_it_whatever_has_its_name(store, root, url):
+    save_model(KMeansModel(np.float32([[0, 0, 0]])), root / "two")
+    store.load("a", url)
+    with store.use("a") as old:
+        remover = threading.Thread(target=store.unload, args=("a",), daemon=True)
+        remover.start()
+        while store.page().models:
+            pass
+        store.load("a", str(root / "two"))
+        with store.use("a") as new:
+            assert (old.n_features, new.n_features) == (2, 3)
+        assert remover.is_alive()
+    remover.join(30)
+    assert not remover.is_alive()
+    assert store.describe("a").n_features == 3
+
+
+def test_every_model_that_came_has_gone_or_is_there(store, root, url):
+    """Of a storm over few names and two models, each told apart by its centers."""
+    save_model(KMeansModel(np.zeros((5, 4), np.float32)), root / "two")
+    shapes = {url: (3, 2), str(root / "two"): (5, 4)}
+
+    def storm(i):
+        rng, balance = np.random.default_rng(i), dict.fromkeys("abc", 0)
+        for _ in range(150):
+            name = "abc"[rng.integers(3)]
+            try:
+                if (step := rng.integers(4)) == 0:
+                    given = list(shapes)[rng.integers(2)]
+                    assert store.load(name, given) == (name, given, *shapes[given])
+                    balance[name] += 1
+                elif step == 1:
+                    store.unload(name)
+                    balance[name] -= 1
+                else:
+                    with store.use(name) as model:
+                        assert model.centers.shape in shapes.values()
+                        assert model.assign(model.centers).distances.max() == 0
+            except (ModelAlreadyLoadedError, ModelNotLoadedError):
+                pass
+        return balance
+
+    balances = at_once(8, storm)
+    assert all(isinstance(one, dict) for one in balances), balances
+    left = {name: sum(one[name] for one in balances) for name in "abc"}
+    assert left == {name: [m.name for m in store.page().models].count(name) for name in "abc"}
+    for model in store.page().models:
+        assert model[2:] == shapes[model.url]
+        in_time(store.unload, model.name)  # nobody holds any
+
+
+def test_unloaded_models_leave_no_memory_behind(store, root):
+    """Of a size that the C library would rather keep for later."""
+    save_model(KMeansModel(np.ones((2100, 125), np.float32)), root / "some")
+    store.load("first", str(root / "some"))
+    store.unload("first")
+    before = resident_bytes()
+    at_once(4, lambda i: [store.load(f"{i} {j}", str(root / "some")) for j in range(25)])
+    loaded = resident_bytes() - before
+    assert loaded > 100 * 2**20
+    at_once(4, lambda i: [store.unload(f"{i} {j}") for j in range(25)])
+    assert resident_bytes() - before < loaded / 5
+
+
+def resident_bytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def test_a_thousand_small_models_fit(root, url):
+    limit = memory_used_bytes() + 2**25
+    store = ModelStore(root, limit_bytes=limit, reserve_bytes=2**24)
+    for i in range(1000):
+        store.load(f"{i:064}", url)
+    assert len(store.page(f"{899:064}").models) == 100
+
+
+def test_loads_at_once_do_not_take_more_memory_than_there_is(root):
+    save_model(KMeansModel(np.zeros((5000, 1000), np.float32)), root / "big")
+    need = 3 * model_bytes(root / "big")
+    limit = memory_used_bytes() + need + need // 2
+    store = ModelStore(root, limit_bytes=limit, reserve_bytes=0)
+    outcomes = at_once(6, lambda i: store.load(str(i), str(root / "big")))
+    refused = [one for one in outcomes if isinstance(one, ModelTooLargeError)]
+    assert 1 <= len(store.page().models) == 6 - len(refused) < 6
+    assert memory_used_bytes() <= limit
+
+
+def test_memory_that_ends_while_a_model_is_loaded_is_no_failure_of_ours(root):
+    """The estimate lies where others take memory meanwhile: here the system refuses it."""
+    save_model(KMeansModel(np.zeros((10_000, 1000), np.float32)), root / "big")
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from onepass.serving.models import ModelStore, ModelTooLargeError\n"
+        "store = ModelStore(Path(sys.argv[1]), limit_bytes=2**40)\n"
+        "store.load('small', sys.argv[1] + '/one/model')\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**24, used + 2**24))\n"
+        "try:\n    store.load('big', sys.argv[1] + '/big')\n"
+        "except ModelTooLargeError as error:\n    print(error)\n"
+        "print([model.name for model in store.page().models])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "there is no memory for model 'big'\n['small']\n"
+
+
+@pytest.mark.parametrize(
+    "centers",
+    [
+        [[1, 1], [1, 1]],
+        [[0, 0]],
+        [[1e6, 0.125], [1e6, 0]],
+        [[3e38, -3e38], [0, 0]],
+        [[1e-40, 0], [0, 0]],
+    ],
+)
+def test_a_model_finds_its_own_center_or_its_equal(centers):
+    self_test(KMeansModel(np.float32(centers)))
+
+
+def test_a_model_that_does_not_find_its_own_center_is_not_served():
+    class Wrong(KMeansModel):
+        def assign(self, X):
+            return super().assign(X + 1)
+
+    with pytest.raises(AlgorithmError, match="own centers"):
+        self_test(Wrong(CENTERS))

@@ -6,6 +6,7 @@ trained was called.
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from onepass.artifact.archive import member_bytes, read_member
@@ -65,8 +66,7 @@ def load_model(path: Path | str) -> KMeansModel:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            path = _find_in(path)
+        path = _file(path)
         if path.name.endswith(_ARCHIVES):
             return KMeansModel(
                 _decode(read_member(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES), path)
@@ -90,8 +90,7 @@ def model_bytes(path: Path | str) -> int:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            path = _find_in(path)
+        path = _file(path)
         if path.name.endswith(_ARCHIVES):
             return member_bytes(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES)
         return path.stat().st_size
@@ -101,6 +100,15 @@ def model_bytes(path: Path | str) -> int:
 
 def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot read the model {path}: {error.strerror or error}")
+
+
+def _file(path: Path) -> Path:
+    """Return the file that holds a model."""
+    if path.is_dir():
+        path = _find_in(path)
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise UserError(f"cannot read the model {path}: it is no regular file")
+    return path
 
 
 def _find_in(directory: Path) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import orjson
 from onepass.artifact.model_file import load_model, model_bytes
 from onepass.cluster.model import KMeansModel
 from onepass.errors import AlgorithmError, OnepassError, PlatformError, UserError
-from onepass.resources import memory_limit_bytes, memory_used_bytes
+from onepass.resources import give_back_memory, memory_limit_bytes, memory_used_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ PAGE_MODELS = 100
 _LONGEST_NAME = 1024
 
 _COPIES = 3
-"""Of its centers that a model takes: itself, and what two requests at once make of it."""
+"""Of its centers that a model takes: itself, and what searches keep of it, up to twice as much."""
+
+_RESTORE_S = 60.0
+"""As long as that, nobody is answered: a process that is silent for twice that is ended."""
 
 
 class ModelNotLoadedError(UserError):
@@ -119,12 +123,21 @@ class ModelStore:
             self._entries[name] = _Entry(model, url)
             self._keep_journal()
 
-    def restore(self) -> None:
-        """Load what another process had loaded, as far as that goes: what does not is logged."""
+    def restore(self, patience_s: float = _RESTORE_S) -> None:
+        """Load what another process had loaded, as far as that goes: what does not is logged.
+
+        Parameters
+        ----------
+        patience_s : float
+            After which no further model is begun.
+        """
         if self._journal is None or not self._journal.exists():
             return
+        deadline = time.monotonic() + patience_s
         for name, url in orjson.loads(self._journal.read_bytes()).items():
             try:
+                if time.monotonic() > deadline:
+                    raise PlatformError("to load all that were there before takes too long")
                 self.load(name, url)
             except OnepassError as error:
                 _log.error("model %r is not there any more: %s", name, error)
@@ -157,23 +170,20 @@ class ModelStore:
             except MemoryError as error:
                 raise ModelTooLargeError(f"there is no memory for model {name!r}") from error
             self.put(name, model, url)
-        return self.describe(name)
+        return _told(name, model, url)  # even if it has been unloaded since
 
     def unload(self, name: str) -> None:
-        """Let go of a model; returns when the last who uses it is done.
+        """Let go of a model; returns when the last who uses it is done, and its memory is free.
 
         Nobody can begin to use it as soon as this is called, and its name is free.
         """
-        with self._changed:
-            entry = self._entry(name)
-            del self._entries[name]
-            self._keep_journal()
-            self._changed.wait_for(lambda: entry.n_users == 0)
+        self._remove(name)
+        give_back_memory()
 
     def describe(self, name: str) -> LoadedModel:
         """Tell of a model."""
         entry = self._entry(name)
-        return LoadedModel(name, entry.url, entry.model.n_clusters, entry.model.n_features)
+        return _told(name, entry.model, entry.url)
 
     def page(self, token: str | None = None) -> Page:
         """Tell of a hundred models: the first, or those behind a token."""
@@ -196,12 +206,23 @@ class ModelStore:
                 entry.n_users -= 1
                 self._changed.notify_all()
 
+    def _remove(self, name: str) -> None:
+        with self._changed:
+            entry = self._entry(name)
+            del self._entries[name]
+            self._keep_journal()
+            self._changed.wait_for(lambda: entry.n_users == 0)
+
     def _keep_journal(self) -> None:
-        if self._journal is not None:
-            told = orjson.dumps({name: entry.url for name, entry in self._entries.items()})
-            new = self._journal.with_suffix(".new")
+        if self._journal is None:
+            return
+        told = orjson.dumps({name: entry.url for name, entry in self._entries.items()})
+        new = self._journal.with_suffix(".new")
+        try:
             new.write_bytes(told)
             new.replace(self._journal)
+        except OSError as error:  # the models are there even so
+            _log.error("cannot note for another process which models are loaded: %s", error)
 
     def _entry(self, name: str) -> _Entry:
         entry = self._entries.get(name)
@@ -212,9 +233,10 @@ class ModelStore:
     def _path(self, url: str) -> Path:
         """Return where a model lies; one outside the root is not looked for."""
         if url.isprintable() and url.startswith("/"):
-            path = Path(url).resolve()
-            if path.is_relative_to(self._root.resolve()):
-                return path
+            with suppress(OSError, RuntimeError):  # links that lead nowhere
+                path = Path(url).resolve()
+                if path.is_relative_to(self._root.resolve()):
+                    return path
         raise UserError(f"url {url[:_LONGEST_NAME]!r} must be a path under {self._root}")
 
     @contextmanager
@@ -223,8 +245,10 @@ class ModelStore:
         with self._changed:
             if name in self._entries or name in self._loading:
                 raise ModelAlreadyLoadedError(f"Model {name} is already registered.")
-            kept = self._reserve_bytes + sum(self._loading.values())
-            left = self._limit_bytes - memory_used_bytes() - kept
+            left = self._left_bytes()
+            if n_bytes > left:
+                give_back_memory()  # what answers have left behind
+                left = self._left_bytes()
             if n_bytes > left:
                 raise ModelTooLargeError(
                     f"model {name!r} takes {n_bytes} bytes of memory, {max(0, left)} are left: "
@@ -236,6 +260,14 @@ class ModelStore:
         finally:
             with self._changed:
                 del self._loading[name]
+
+    def _left_bytes(self) -> int:
+        kept = self._reserve_bytes + sum(self._loading.values())
+        return self._limit_bytes - memory_used_bytes() - kept
+
+
+def _told(name: str, model: KMeansModel, url: str) -> LoadedModel:
+    return LoadedModel(name, url, model.n_clusters, model.n_features)
 
 
 def self_test(model: KMeansModel) -> None:
