@@ -308,6 +308,11 @@ class TestBodies:
             assert (answer.status, answer.error["code"]) == (413, "answer_too_large")
 
 
+def n_sockets(pid):
+    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum(str(link).startswith("socket:") for link in links)
+
+
 def peak_mib(pid):
     told = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(re.search(r"VmHWM:\s+(\d+)", told)[1]) / 1024
@@ -347,6 +352,18 @@ class TestLoad:
     def test_one_body_may_be_larger_than_all_that_are_accepted_at_once(self, serve, base):
         with serve(base, ONEPASS_MAX_MB_IN_FLIGHT="1") as server:
             assert server.invoke(b"3,4\n" * MIB).status == 200
+
+    def test_clients_that_stay_are_shared_out_among_workers(self, serve, base, many):
+        n_workers = worker_count(ServingSettings())
+        with serve(base) as server:
+            server.wait_until_answers(lambda: len(server.workers()) == n_workers)
+            before = [n_sockets(worker) for worker in server.workers()]
+            for connection in many(server, 20 * n_workers):
+                connection.sendall(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n")
+                assert status(connection.recv(65536)) == 200
+            after = [n_sockets(worker) for worker in server.workers()]
+            shares = [there - had for there, had in zip(after, before, strict=True)]
+            assert min(shares) >= 15
 
     def test_many_connections_are_served(self, patient, many):
         connections = many(patient, 400)

@@ -21,6 +21,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from onepass.resources import available_cpus, keep_freed_memory, memory_limit_bytes
+from onepass.serving.accepting import Acceptor, Balance
 from onepass.serving.app import Application
 from onepass.serving.connections import ConnectionLimits, limited
 from onepass.serving.limits import bytes_in_flight
@@ -56,6 +57,7 @@ class Server(BaseApplication):
         self._store = store
         self.settings = settings
         self._ready = ready
+        self.balance = Balance(worker_count(settings))
         super().__init__()
 
     def load_config(self) -> None:
@@ -105,6 +107,7 @@ def gunicorn_options(settings: ServingSettings) -> dict[str, Any]:
         "control_socket_disable": True,
         "loglevel": settings.log_level,
         "proc_name": "onepass",
+        "pre_fork": _give_place,
         **({"child_exit": _forget} if settings.metrics else {}),
     }
 
@@ -129,11 +132,13 @@ def worker_count(settings: ServingSettings) -> int:
 class UvicornWorker(Worker):
     """A worker in which uvicorn serves; gunicorn makes it, for a `Server`."""
 
+    place = 0
     _server: _Uvicorn | None = None
 
     def run(self) -> None:
         """Serve until told to stop."""
-        settings: ServingSettings = self.app.settings  # type: ignore[attr-defined]  # of `Server`
+        server: Server = self.app  # type: ignore[assignment]
+        settings = server.settings
         self._server = _Uvicorn(
             uvicorn.Config(
                 self.wsgi,
@@ -152,13 +157,13 @@ class UvicornWorker(Worker):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                # As many connections are accepted at once, and others are left to other workers.
-                backlog=1,
                 timeout_keep_alive=self.cfg.keepalive,
                 timeout_notify=1,
                 timeout_graceful_shutdown=_DRAIN_S,
                 callback_notify=self._beat,
-            )
+            ),
+            server.balance,
+            self.place,
         )
         asyncio.run(self._server.serve(sockets=self.sockets))
 
@@ -179,18 +184,60 @@ class UvicornWorker(Worker):
 
 
 class _Uvicorn(uvicorn.Server):
-    """A server whose signals are gunicorn's."""
+    """A server whose signals are gunicorn's, and whose clients are shared out among workers.
+
+    Parameters
+    ----------
+    config : Config
+    balance : Balance
+    worker : int
+        Its place there.
+    """
+
+    def __init__(self, config: uvicorn.Config, balance: Balance, worker: int) -> None:
+        super().__init__(config)
+        self._balance = balance
+        self._worker = worker
+        self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: Any = None) -> None:
-        """Listen, with room for more clients than are accepted at once."""
-        await super().startup(sockets)
-        for listener in sockets or ():
-            listener.listen(_BACKLOG)
+        """Take clients in."""
+        self.servers = []
+        self._acceptors = [
+            Acceptor(listener.sock, self._make_protocol, balance=self._balance, worker=self._worker)
+            for listener in sockets
+        ]
+        self.started = True
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Take nobody in any more, and wait for what is in flight."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is to be done ten times a second."""
+        self._balance.tell(self._worker, len(self.server_state.connections))
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state={}
+        )
+        return protocol
+
+
+def _give_place(arbiter: Arbiter, worker: Any) -> None:
+    """Give a worker that is about to be forked a place among the others."""
+    taken = {vars(other).get("place") for other in arbiter.WORKERS.values()}
+    n_places = worker_count(worker.app.settings)
+    worker.place = next((place for place in range(n_places) if place not in taken), 0)
 
 
 def _forget(arbiter: Arbiter, worker: Worker) -> None:
