@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import subprocess
@@ -393,6 +394,25 @@ def test_loads_at_once_do_not_take_more_memory_than_there_is(root):
     refused = [one for one in outcomes if isinstance(one, ModelTooLargeError)]
     assert 1 <= len(store.page().models) == 6 - len(refused) < 6
     assert memory_used_bytes() <= limit
+
+
+def test_unloading_makes_room(root):
+    """As the platform does it: what is refused is asked for again when others have gone."""
+    save_model(KMeansModel(np.zeros((5000, 1000), np.float32)), root / "big")
+    limit = memory_used_bytes() + 6 * model_bytes(root / "big")
+    store = ModelStore(root, limit_bytes=limit, reserve_bytes=0)
+
+    def loaded(name):
+        try:
+            return store.load(name, str(root / "big"))
+        except ModelTooLargeError:
+            return None
+
+    n_loaded = len([*itertools.takewhile(loaded, "0123456")])
+    assert 2 <= n_loaded < 6
+    store.unload("0")
+    store.unload("1")
+    assert loaded("again")
 
 
 def test_memory_that_ends_while_a_model_is_loaded_is_no_failure_of_ours(root):

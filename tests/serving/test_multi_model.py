@@ -23,6 +23,9 @@ def many(tmp_path_factory):
     base = tmp_path_factory.mktemp("ml")
     for i in range(5):
         save_model(KMeansModel(np.full((1, 2), i, np.float32)), base / f"models/m{i}/model")
+    (base / "models/away").symlink_to(base / "models/../elsewhere")
+    save_model(KMeansModel(np.zeros((1, 2), np.float32)), base / "elsewhere")
+    (base / "models/circle").symlink_to(base / "models/circle")
     return base
 
 
@@ -114,7 +117,17 @@ def test_an_order_that_is_none_is_400(server, order):
     assert (answer.status, answer.error["code"]) == (400, "bad_request")
 
 
-@pytest.mark.parametrize("place", ["/etc/passwd", "{base}/models/../model", "file:///etc", "m0"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "/etc/passwd",
+        "{base}/models/../model",
+        "{base}/models/away",
+        "{base}/models/circle/model",
+        "file:///etc",
+        "m0",
+    ],
+)
 def test_a_model_from_elsewhere_is_400_and_not_looked_at(server, many, place):
     order = {"model_name": "a", "url": place.format(base=many)}
     answer = server.request("POST", "/models", json.dumps(order))
@@ -134,6 +147,49 @@ def test_an_order_may_not_be_long(server):
 
 def test_the_route_of_one_model_is_not_there(server):
     assert server.invoke(b"3,4").status == 404
+
+
+def test_of_many_clients_who_load_a_name_one_does(server, many):
+    barrier, statuses = threading.Barrier(12), []
+
+    def order():
+        barrier.wait()
+        statuses.append(load(server, many, "wanted").status)
+
+    clients = [threading.Thread(target=order) for _ in range(12)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert sorted(statuses) == [200] + [409] * 11
+    assert invoke(server, "wanted").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/models/", 404),
+        ("GET", "/models/%zz", 404),
+        ("GET", "/models/%ff", 404),
+        ("GET", "/models/%00", 404),
+        ("POST", "/models//invoke", 404),
+        ("POST", "/models/" + "x" * 5000 + "/invoke", 404),
+        ("DELETE", "/models/..%2f..%2fetc", 404),
+        ("PUT", "/models", 405),
+        ("POST", "/models/m", 405),
+        ("GET", "/models/m/invoke", 405),
+    ],
+)
+def test_paths_that_lead_to_no_model(server, method, path, status):
+    assert server.request(method, path, b"1,2", Content_Type=CSV).status == status
+
+
+def test_any_token_is_a_place_in_the_list(server, many):
+    for name in ("a", "b"):
+        assert load(server, many, name).status == 200
+    for token, names in (("", "ab"), ("a", "b"), ("%00", "ab"), ("zz", ""), ("%ff", "")):
+        answer = server.request("GET", f"/models?next_page_token={token}")
+        assert [model["modelName"] for model in json.loads(answer.body)["models"]] == list(names)
 
 
 def test_a_model_without_room_is_507(serve, tmp_path):
