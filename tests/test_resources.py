@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,37 @@ def test_what_has_been_freed_goes_back():
     give_back_memory()
     assert resident_bytes() < held - 80_000_000
     assert last
+
+
+def test_what_threads_have_freed_goes_back_though_it_may_be_kept():
+    code = (
+        "import threading\n"
+        "from onepass.resources import give_back_memory, keep_freed_memory, memory_used_bytes\n"
+        "from pathlib import Path\n"
+        "none = Path('/none')\n"
+        "keep_freed_memory(2**26)\n"
+        "before, barrier = memory_used_bytes(none), threading.Barrier(4)\n"
+        "def fill():\n"
+        "    pieces = [bytearray(b'x' * 5_000_000) for _ in range(3)]\n"
+        "    barrier.wait()\n"
+        "    pieces.clear()\n"
+        "    barrier.wait()\n"  # a thread that has ended leaves its memory to others
+        "    barrier.wait()\n"
+        "threads = [threading.Thread(target=fill) for _ in range(3)]\n"
+        "for thread in threads: thread.start()\n"
+        "barrier.wait()\n"
+        "barrier.wait()\n"
+        "kept = memory_used_bytes(none) - before\n"
+        "give_back_memory()\n"
+        "print(kept, memory_used_bytes(none) - before)\n"
+        "barrier.wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    kept, left = map(int, done.stdout.split())
+    assert kept > 30_000_000
+    assert left < 5_000_000
 
 
 def resident_bytes():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _PROCESS = Path("/proc/self")
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST_KEPT = -1, -3, 2**25  # of <malloc.h>
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX, _LARGEST_KEPT = -1, -3, -8, 2**25  # of <malloc.h>
 
 
 def available_cpus(cgroup: Path = _CGROUP) -> int:
@@ -72,10 +72,12 @@ def keep_freed_memory(n_bytes: int) -> None:
     """Let this process keep up to so many bytes that were freed, for its next use of them.
 
     Otherwise each array of more than 128 KiB is asked of the kernel anew, page by page: that takes
-    longer than filling it. Only where the C library is glibc.
+    longer than filling it. Only where the C library is glibc, and before there are threads: these
+    have what is kept in common, as else each would keep as much, and never give it back.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
+        library.mallopt(_ARENA_MAX, 1)
         library.mallopt(_TRIM_THRESHOLD, n_bytes)
         library.mallopt(_MMAP_THRESHOLD, min(n_bytes, _LARGEST_KEPT))
 
