@@ -13,6 +13,7 @@ import pytest
 from onepass import load_model
 from onepass.sagemaker.hyperparameters import declarations
 from onepass.sagemaker.metrics import METRIC_DEFINITIONS
+from onepass.serving import routes, settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -52,3 +53,18 @@ def test_the_metric_definitions_are_ours():
 @pytest.mark.parametrize("name", [d.name for _, d in declarations() if not d.name.startswith("_")])
 def test_every_public_hyperparameter_is_described(name):
     assert re.search(rf"^\|[^|]*`{name}`", README, re.MULTILINE)
+
+
+def test_every_variable_of_the_server_is_described():
+    source = Path(settings.__file__).read_text(encoding="utf-8")
+    names = set(re.findall(r'"((?:SAGEMAKER|ONEPASS)_[A-Z_]+)"', source))
+    assert len(names) > 10
+    assert [name for name in sorted(names) if f"`{name}`" not in README] == []
+
+
+def test_every_route_of_the_server_is_described():
+    for route, methods in routes.METHODS.items():
+        row = re.search(rf"^\|[^|]*`[A-Z]* ?{re.escape(route)}`[^|]*\|", README, re.MULTILINE)
+        assert row, route
+        for method in set(methods) - {"HEAD"}:
+            assert method in row[0]
