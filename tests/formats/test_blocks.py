@@ -75,8 +75,8 @@ def no_slow_reader(monkeypatch):
 
     for module, name in (
         (csv, "read_rows"),
-        (strict_json, "read_rows"),
-        (strict_json, "read_lines"),
+        (strict_json, "instances_of"),
+        (strict_json, "instances_of_lines"),
     ):
         monkeypatch.setattr(module, name, refuse)
 
@@ -116,7 +116,19 @@ class TestPlainBodiesAreReadTheFastWay:
 NUMBER = st.sampled_from(
     ["1", "-2.5", "3e2", "+1", ".5", "5.", "007", " 1 ", "1e39", "NaN", "true", '"1"', "[1]", ""]
 ) | st.sampled_from(
-    ["1 2", "12345678901234567890123", "{}", "null", "1e999", "-0", "1E5", "0x1", "1_0"]
+    [
+        "1 2",
+        "1,\n2",
+        "1],[2",
+        "12345678901234567890123",
+        "{}",
+        "null",
+        "1e999",
+        "-0",
+        "1E5",
+        "0x1",
+        "1_0",
+    ]
 )
 INSTANCE = st.builds(
     lambda pattern, numbers: pattern % ",".join(numbers),
@@ -133,10 +145,41 @@ INSTANCE = st.builds(
             '{"features":[%s]}}',
             '{"features":[%s],[3,4]}',
             '{"features":\n[%s]}',
+            "[%s],[3,4]",
         ]
     ),
     st.lists(st.one_of(st.sampled_from(["1", "2.5"]), NUMBER), min_size=1, max_size=3),
 )
+
+
+@pytest.mark.parametrize(
+    "instances",
+    [
+        ['{"features":[1,2]}', '{"features":[1,2],[3,4]}'],
+        ['{"features":[1,2],[3,4]}'],
+        ['{"features": [1,2]}', '{"features": [1,2],[3,4]}', '{"features": [5,6]}'],
+        ['{"data":{"features":[1,2]}}', '{"data":{"features":[1,2],[3,4]}}'],
+    ],
+)
+def test_two_arrays_of_one_instance_are_not_two_instances(instances):
+    body = ('{"instances":[' + ",".join(instances) + "]}").encode()
+    with pytest.raises(DecodeError, match="not valid JSON"):
+        collect(json_blocks.read_blocks([body], 2))
+    with pytest.raises(DecodeError, match="not valid JSON"):
+        collect(json_blocks.read_line_blocks(["\n".join(instances).encode()], 2))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[1,\n2]\n[3,4],[5,6]",
+        b"[1,2]\n[3,\n4]\n[5,6],[7,8]",
+        b'{"features":[1,\n2]}\n{"features":[3,4],[5,6]}',
+    ],
+)
+def test_a_line_end_within_an_instance_does_not_make_up_for_two_on_a_line(body):
+    with pytest.raises(DecodeError, match="not valid JSON"):
+        collect(json_blocks.read_line_blocks([body], 2))
 
 
 @settings(max_examples=400, deadline=None)
@@ -173,7 +216,7 @@ def test_json_lines_in_blocks_are_json_lines_at_once(instances, block_bytes, bet
 )
 def test_csv_in_blocks_is_csv_at_once(table, block_bytes, label_size):
     body = "\n".join(map(",".join, table)).encode()
-    slow = outcome(csv.read_rows, body, label_size=label_size)
+    slow = outcome(csv.read_rows, body, label_size=label_size, n_columns=2 + label_size)
     fast = outcome(
         csv_blocks.read_blocks, [body], 2, label_size=label_size, block_bytes=block_bytes
     )
@@ -184,6 +227,15 @@ def test_csv_in_blocks_is_csv_at_once(table, block_bytes, label_size):
         assert fast == slow
     else:
         assert fast == f"rows have {len(slow[0])} features, the model takes 2"
+
+
+def test_a_row_of_another_width_is_named_in_whatever_block_it_is():
+    for bad in (b"1,2,3\n", b"1\n"):
+        body = b"1,2\n" * 5 + bad + b"1,2\n" * 5
+        for block_bytes in (4, 6, 20, 1000):
+            n = bad.count(b",") + 1
+            with pytest.raises(DecodeError, match=rf"^row 6: the row has {n} columns, 2 are exp"):
+                collect(csv_blocks.read_blocks([body], 2, block_bytes=block_bytes))
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 1000])
@@ -243,6 +295,54 @@ def test_a_long_document_that_is_not_plain_is_refused_with_a_way_out(monkeypatch
     assert len(collect(json_blocks.read_blocks([document([[1, 2]] * 99)], 2))) == 99
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances":[[%b]]}' % b",".join([b"1"] * 5000),
+        b'{"instances":[[%b]]}' % b",".join([b"{}"] * 5000),
+        b'{"instances":[[1,2],[1,2],  [%b]]}' % b",".join([b"{}"] * 5000),
+    ],
+)
+def test_an_instance_that_fills_a_long_document_is_not_read(monkeypatch, body):
+    monkeypatch.setattr(json_blocks, "MAX_STRICT_BYTES", 9000)
+    monkeypatch.setattr(json_blocks, "_BYTES_AN_INSTANCE", 100)
+    monkeypatch.setattr(strict_json, "instances_of", lambda _: pytest.fail("it was read"))
+    with pytest.raises(TooLargeError, match=r"at most 9000 bytes"):
+        collect(json_blocks.read_blocks([body], 2, block_bytes=100))
+
+
+def test_a_long_document_may_have_one_wide_instance(monkeypatch):
+    monkeypatch.setattr(json_blocks, "MAX_STRICT_BYTES", 100)
+    row = np.arange(1000, dtype=np.float32)[None]
+    found = collect(json_blocks.read_blocks([document(bare(row))], 1000, block_bytes=10))
+    np.testing.assert_array_equal(found, row)
+
+
+def test_a_long_document_may_begin_with_a_byte_order_mark(monkeypatch):
+    monkeypatch.setattr(json_blocks, "MAX_STRICT_BYTES", 100)
+    body = b"\xef\xbb\xbf" + document([[1, 2]] * 99)
+    assert len(collect(json_blocks.read_blocks([body], 2))) == 99
+
+
+@pytest.mark.parametrize(
+    ("read", "join"), [(json_blocks.read_blocks, document), (json_blocks.read_line_blocks, lines)]
+)
+def test_sparse_instances_unfold_block_by_block(read, join):
+    n = 2**19
+    sparse = [{"features": {"keys": [i], "shape": [n], "values": [1]}} for i in range(5)]
+    blocks = list(read([join(sparse)], n))
+    assert max(rows.size for rows in blocks) <= 2**20
+    assert [np.flatnonzero(row).tolist() for rows in blocks for row in rows] == [
+        [0], [1], [2], [3], [4]
+    ]  # fmt: skip
+
+
+def test_labels_do_not_make_room_for_a_line_of_any_length():
+    body = b"1," * 2**20 + b"1"
+    with pytest.raises(TooLargeError, match=r"a line is longer than 131200 bytes"):
+        collect(csv_blocks.read_blocks([body], 2, label_size=10**9 - 1))
+
+
 def test_blocks_end_with_lines_and_only_the_last_is_blank_at_its_end():
     assert list(blocks_of_lines([b"1\n\n\n", b"2\n\n"], 100, block_bytes=2)) == [
         b"1\n",
@@ -265,6 +365,22 @@ def test_a_record_without_a_frame_is_a_body():
     assert collect(records.read_blocks([payload], 2)).tolist() == [[1.5, 2]]
     with pytest.raises(WidthError):
         collect(records.read_blocks([payload], 3))
+
+
+def test_a_long_body_is_no_record_without_a_frame():
+    payload = Record()
+    payload.features["values"].float32_tensor.values.extend([1.5, 2])
+    payload.metadata = "x" * (2**20 + 64)
+    body = payload.SerializeToString()
+    with pytest.raises(DecodeError, match="record 0 at byte 0"):
+        collect(records.read_blocks([body], 2))
+    payload.metadata = "x" * 2**19
+    assert collect(records.read_blocks([payload.SerializeToString()], 2)).tolist() == [[1.5, 2]]
+
+
+def test_short_sparse_records_come_in_few_blocks():
+    body = write_rows(np.zeros((1000, 2000), np.float32), sparse=True)
+    assert len(list(records.read_blocks([body], 2000))) <= 12
 
 
 def test_sparse_records_unfold_block_by_block():

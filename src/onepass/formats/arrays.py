@@ -13,5 +13,8 @@ Rows: TypeAlias = npt.NDArray[np.float32]
 """Samples, shape (n_samples, n_features)."""
 Vector: TypeAlias = npt.NDArray[np.float32]
 
+BLOCK_VALUES = 2**20
+"""About how many numbers of a body are decoded at once: 4 MiB of float32."""
+
 MAX_MATRIX_VALUES = 2**28
 """How many numbers a body may unfold to: 1 GiB of float32."""

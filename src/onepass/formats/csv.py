@@ -22,7 +22,9 @@ _PLACE = re.compile(r"row (\d+), column (\d+)")
 _SHOWN = 40
 
 
-def read_rows(data: bytes, *, label_size: int = 0, n_before: int = 0) -> Rows:
+def read_rows(
+    data: bytes, *, label_size: int = 0, n_before: int = 0, n_columns: int | None = None
+) -> Rows:
     r"""Decode a CSV body without a header.
 
     Parameters
@@ -33,6 +35,9 @@ def read_rows(data: bytes, *, label_size: int = 0, n_before: int = 0) -> Rows:
         How many columns at the left are labels, which are dropped.
     n_before : int
         How many rows were read before these, for the places in messages.
+    n_columns : int, optional
+        How many columns rows should have, where they are not all alike; by default as many as the
+        first.
 
     Returns
     -------
@@ -58,7 +63,7 @@ def read_rows(data: bytes, *, label_size: int = 0, n_before: int = 0) -> Rows:
     try:
         _check_characters(text)
         _check_lines(text)
-        return _to_rows(_parse(text), label_size)
+        return _to_rows(_parse(text, n_columns), label_size)
     except _WrongError as wrong:
         raise DecodeError(wrong.reason, where=wrong.where(n_before)) from wrong.__cause__
 
@@ -78,11 +83,11 @@ class _WrongError(Exception):
         return row if self._column is None else f"{row}, column {self._column + 1}"
 
 
-def _parse(text: bytes) -> Array:
+def _parse(text: bytes, n_columns: int | None) -> Array:
     try:
         return np.loadtxt(io.BytesIO(text), np.float64, comments=None, delimiter=",", ndmin=2)
     except ValueError as error:
-        raise _explain(error, text) from error
+        raise _explain(error, text, n_columns) from error
 
 
 def _to_rows(table: Array, label_size: int) -> Rows:
@@ -119,7 +124,7 @@ def _check_lines(text: bytes) -> None:
         raise _WrongError("the line is empty", row)
 
 
-def _explain(error: ValueError, text: bytes) -> _WrongError:
+def _explain(error: ValueError, text: bytes, n_columns: int | None) -> _WrongError:
     """Turn the parser's complaint into ours, which shows the field."""
     lines = text.split(b"\n")
     found = _PLACE.search(str(error))
@@ -127,8 +132,10 @@ def _explain(error: ValueError, text: bytes) -> _WrongError:
         row, column = int(found[1]), int(found[2]) - 1
         return _WrongError(_no_number(lines[row].split(b",")[column]), row, column)
     widths = [line.count(b",") + 1 for line in lines]
-    row = next((i for i, width in enumerate(widths) if width != widths[0]), 0)
-    return _WrongError(f"the row has {widths[row]} columns, the first has {widths[0]}", row)
+    expected = n_columns or widths[0]
+    row = next((i for i, width in enumerate(widths) if width != expected), 0)
+    told = f"{n_columns} are expected" if n_columns else f"the first has {expected}"
+    return _WrongError(f"the row has {widths[row]} columns, {told}", row)
 
 
 def _no_number(field: bytes) -> str:

@@ -17,7 +17,8 @@ from onepass.formats.arrays import Rows
 from onepass.formats.numbers import read_rows
 from onepass.formats.text_lines import BLOCK_BYTES, blocks_of_lines
 
-_BYTES_A_LINE, _BYTES_A_FIELD = 2**16, 64
+_BYTES_A_LINE, _BYTES_A_FIELD, _MOST_LABELS = 2**16, 64, 2**10
+"""What a line may have beyond a block: clients say how many labels there are."""
 
 
 def read_blocks(
@@ -57,12 +58,12 @@ def read_blocks(
     """
     n_columns = label_size + n_features
     n_rows = 0
-    limit_bytes = _BYTES_A_LINE + _BYTES_A_FIELD * n_columns
+    limit_bytes = _BYTES_A_LINE + _BYTES_A_FIELD * (n_features + min(label_size, _MOST_LABELS))
     for text in blocks_of_lines(pieces, limit_bytes, block_bytes=block_bytes):
         rows = _read_plain(text, n_columns)
         if rows is None:
-            rows = csv.read_rows(text, label_size=label_size, n_before=n_rows)
-            _check_width(rows.shape[1], n_features)
+            rows = csv.read_rows(text, label_size=label_size, n_before=n_rows, n_columns=n_columns)
+            _check_width(rows.shape[1], n_features, label_size, n_rows)
         else:
             rows = np.ascontiguousarray(rows[:, label_size:])
         n_rows += len(rows)
@@ -79,6 +80,12 @@ def _read_plain(text: bytes, n_columns: int) -> Rows | None:
     return read_rows(b"[%b]" % lines, n_columns)
 
 
-def _check_width(n_there: int, n_features: int) -> None:
-    if n_there != n_features:
+def _check_width(n_there: int, n_features: int, label_size: int, n_before: int) -> None:
+    if n_there == n_features:
+        return
+    if not n_before:
         raise WidthError(f"rows have {n_there} features, the model takes {n_features}")
+    raise WidthError(
+        f"the row has {label_size + n_there} columns, {label_size + n_features} are expected",
+        where=f"row {n_before + 1}",
+    )

@@ -9,14 +9,14 @@ the place of ``{"values": [...]}``, or a bare array. Other members of an instanc
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
 from onepass.finite import first_non_finite
-from onepass.formats.arrays import MAX_MATRIX_VALUES, Rows, Vector
+from onepass.formats.arrays import BLOCK_VALUES, MAX_MATRIX_VALUES, Rows, Vector
 
 _SHAPES = (
     'an instance is {"features": [numbers]}, {"data": {"features": {"values": [numbers]}}}, '
@@ -51,13 +51,7 @@ def read_rows(data: bytes, n_features: int | None = None, *, n_before: int = 0) 
     >>> read_rows(b'{"instances": [{"features": [1.5, 16.0]}]}')
     array([[ 1.5, 16. ]], dtype=float32)
     """
-    body = _parse(data, "")
-    if not isinstance(body, dict) or not isinstance(body.get("instances"), list):
-        raise DecodeError('the body must be {"instances": [instance, ...]}')
-    instances = body["instances"]
-    if not instances:
-        raise DecodeError("the list of instances is empty; at least one is needed")
-    return _stack(instances, n_features, n_before)
+    return _stack(instances_of(data), n_features, n_before)
 
 
 def read_lines(data: bytes, n_features: int | None = None, *, n_before: int = 0) -> Rows:
@@ -69,14 +63,45 @@ def read_lines(data: bytes, n_features: int | None = None, *, n_before: int = 0)
     array([[1.],
            [2.]], dtype=float32)
     """
+    return _stack(instances_of_lines(data, n_before=n_before), n_features, n_before)
+
+
+def instances_of(data: bytes | bytearray) -> list[Any]:
+    """Parse ``{"instances": [instance, ...]}``: one instance at least, of whatever it may be."""
+    body = _parse(data, "")
+    if not isinstance(body, dict) or not isinstance(body.get("instances"), list):
+        raise DecodeError('the body must be {"instances": [instance, ...]}')
+    instances: list[Any] = body["instances"]
+    if not instances:
+        raise DecodeError("the list of instances is empty; at least one is needed")
+    return instances
+
+
+def instances_of_lines(data: bytes, *, n_before: int = 0) -> list[Any]:
+    """Parse lines of an instance each: one at least."""
     lines = data.rstrip(b" \t\r\n").split(b"\n")
     if lines == [b""]:
         raise DecodeError("the data is empty; at least one line is needed")
-    instances = [_parse(line, _where(n_before + i)) for i, line in enumerate(lines)]
-    return _stack(instances, n_features, n_before)
+    return [_parse(line, _where(n_before + i)) for i, line in enumerate(lines)]
 
 
-def _parse(data: bytes, where: str) -> Any:
+def unfold(instances: Sequence[Any], n_features: int, *, n_before: int = 0) -> Iterator[Rows]:
+    """Turn instances into blocks of rows, of at most about a million numbers each.
+
+    Sparse instances may be much shorter than their rows: these are not all there at once.
+
+    Raises
+    ------
+    DecodeError
+        As `read_rows`.
+    """
+    _check_size(len(instances), n_features)
+    step = max(1, BLOCK_VALUES // n_features)
+    for start in range(0, len(instances), step):
+        yield _fill(instances[start : start + step], n_features, n_before + start)
+
+
+def _parse(data: bytes | bytearray, where: str) -> Any:
     try:
         return json.loads(
             data.decode("utf-8-sig"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates
@@ -105,11 +130,19 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _stack(instances: Sequence[Any], n_features: int | None, n_before: int) -> Rows:
     width = n_features or len(_row(instances[0], n_before, None))
-    if width * len(instances) > MAX_MATRIX_VALUES:
+    _check_size(len(instances), width)
+    return _fill(instances, width, n_before)
+
+
+def _check_size(n: int, width: int) -> None:
+    if width * n > MAX_MATRIX_VALUES:
         raise TooLargeError(
-            f"{len(instances)} instances of {width} features are more than "
-            f"{MAX_MATRIX_VALUES} numbers; send fewer at once"
+            f"{n} instances of {width} features are more than {MAX_MATRIX_VALUES} numbers; send "
+            "fewer at once"
         )
+
+
+def _fill(instances: Sequence[Any], width: int, n_before: int) -> Rows:
     rows = np.empty((len(instances), width), np.float32)
     for i, instance in enumerate(instances):
         rows[i] = _row(instance, n_before + i, width)

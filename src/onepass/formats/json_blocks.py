@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from onepass.formats.text_lines import BLANK, BLOCK_BYTES, blocks_of_lines
 MAX_STRICT_BYTES = 2**23
 """Of a JSON document that is not plain: read as a whole, it takes up to thirty times its memory."""
 
-_BYTES_A_LINE, _BYTES_A_VALUE = 2**16, 64
+_BYTES_AN_INSTANCE, _BYTES_A_VALUE = 2**16, 64
 
 _ANY_SPACE, _SPACE_OF_A_LINE = rb"[ \t\r\n]*+", rb"[ \t\r]*+"  # without a way back: linear in time
 _SHAPES = (  # what stands before and behind the numbers of an instance, up to their brackets
@@ -40,8 +40,13 @@ def _spaced(tokens: str, space: bytes) -> bytes:
     return b"".join(space + re.escape(token.encode()) for token in tokens.split()) + space
 
 
-_HEAD = re.compile(_spaced('{ "instances" : [', _ANY_SPACE))
+_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?" + _spaced('{ "instances" : [', _ANY_SPACE))
 _TAIL = re.compile(_spaced("] }", _ANY_SPACE))
+
+
+_GLUE = b"],["
+
+Text: TypeAlias = bytes | bytearray
 
 
 class _Plain(NamedTuple):
@@ -53,19 +58,31 @@ class _Plain(NamedTuple):
         What stands before the bracket of the first array, and behind that of the last.
     glue : bytes
         From the bracket that ends an array to that which begins the next; empty where there is one.
+    start, end : int
+        Where the first array begins, and the last has ended.
     """
 
-    before: bytes
-    behind: bytes
-    glue: bytes
+    before: Text
+    behind: Text
+    glue: Text
+    start: int
+    end: int
 
-    def arrays(self, text: bytes) -> bytes:
+    def arrays(self, text: Text) -> Text:
         """Return the arrays of a text that begins and ends with a bracket."""
-        return text.replace(self.glue, b"],[") if self.glue else text
+        return text.replace(self.glue, _GLUE) if self.glue else text
 
-    def whole(self, text: bytes) -> bytes:
-        """Return the instances of a text that begins and ends with a bracket."""
-        return self.before + text + self.behind
+    def are_all(self, n_rows: int, text: Text, arrays: Text) -> bool:
+        """Whether so many arrays of a text have what stands between instances between them.
+
+        Two arrays of one instance, ``{"features":[1],[2]}``, are two arrays as well.
+        """
+        n_bytes_less = len(text) - len(arrays)
+        return n_bytes_less == (n_rows - 1) * (len(self.glue or _GLUE) - len(_GLUE))
+
+    def document(self, text: Text) -> bytes:
+        """Return a document of the instances whose arrays these are."""
+        return b"".join((b'{"instances":[', self.before, text, self.behind, b"]}"))
 
 
 def read_blocks(
@@ -99,22 +116,18 @@ def read_blocks(
     [array([[ 1.5, 16. ]], dtype=float32)]
     """
     data = _joined(pieces)
-    text = _instances(data)
-    plain = _look(text, _PATTERNS)
+    plain = _look(data, _instances(data), _PATTERNS)
     n_rows = 0
-    if plain:
-        for part in _parts(_between_brackets(text, plain), plain.glue, block_bytes):
-            rows = _read_plain(part, plain, n_features)
-            if rows is None and len(data) > MAX_STRICT_BYTES:
-                document = b'{"instances":[%b]}' % plain.whole(part)
-                rows = json.read_rows(document, n_features, n_before=n_rows)
-            if rows is None:
-                break
-            n_rows += len(rows)
-            yield rows
-        else:
-            return
-    yield _read_strictly(data, n_features)[n_rows:]
+    for rows in _read_parts(data, plain, n_features, block_bytes) if plain else (None,):
+        if rows is None:
+            break
+        n_rows += len(rows)
+        yield rows
+    else:
+        return
+    if len(data) > MAX_STRICT_BYTES:
+        raise _too_long(len(data))
+    yield from json.unfold(json.instances_of(data)[n_rows:], n_features, n_before=n_rows)
 
 
 def read_line_blocks(
@@ -129,73 +142,118 @@ def read_line_blocks(
            [2.]], dtype=float32)]
     """
     n_rows = 0
-    limit_bytes = _BYTES_A_LINE + _BYTES_A_VALUE * n_features
+    limit_bytes = _longest(n_features)
     for text in blocks_of_lines(pieces, limit_bytes, block_bytes=block_bytes):
         lines = text.rstrip(BLANK)
         if not lines and n_rows:
             return
-        plain = _look(lines, _LINE_PATTERNS)
-        rows = None
-        if plain:
-            rows = _read_plain(_between_brackets(lines, plain), plain, n_features)
-        if rows is None or len(rows) != 1 + _count(lines, b"\n"):
-            rows = json.read_lines(lines, n_features, n_before=n_rows)
-        n_rows += len(rows)
-        yield rows
+        rows = _read_plain_lines(lines, n_features)
+        if rows is None:
+            instances = json.instances_of_lines(lines, n_before=n_rows)
+            blocks: Iterable[Rows] = json.unfold(instances, n_features, n_before=n_rows)
+        else:
+            blocks = (rows,)
+        for block in blocks:
+            n_rows += len(block)
+            yield block
 
 
-def _joined(pieces: Iterable[bytes]) -> bytes:
-    whole = list(pieces)
-    return whole[0] if len(whole) == 1 else b"".join(whole)
+def _joined(pieces: Iterable[bytes]) -> Text:
+    """Return the one piece there is, or all in one, which grow into it one by one."""
+    whole: Text = b""
+    for piece in pieces:
+        if isinstance(whole, bytearray):
+            whole += piece
+        else:
+            whole = bytearray(whole + piece) if whole else piece
+    return whole
 
 
-def _instances(data: bytes) -> bytes:
-    """Return what stands between the brackets of a document's instances; nothing where in doubt."""
+def _longest(n_features: int) -> int:
+    """Return how many bytes an instance may have in a body that is not read as a whole."""
+    return _BYTES_AN_INSTANCE + _BYTES_A_VALUE * n_features
+
+
+def _instances(data: Text) -> tuple[int, int]:
+    """Return where a document's instances begin and end; nowhere where that is in doubt."""
     head = _HEAD.match(data)
     tail = _TAIL.fullmatch(data, data.rfind(b"]"))
-    return data[head.end() : tail.start()].strip(BLANK) if head and tail else b""
+    return (head.end(), tail.start()) if head and tail else (0, 0)
 
 
-def _look(text: bytes, patterns: tuple[_Patterns, ...]) -> _Plain | None:
-    """Learn how instances stand in a text, from the first two and the last."""
-    begin, end, last = text.find(b"["), text.find(b"]"), text.rfind(b"]")
-    before, behind = text[: max(0, begin)], text[last + 1 :]
-    glue = text[end : text.find(b"[", end) + 1] if end < last else b""
+def _look(text: Text, place: tuple[int, int], patterns: tuple[_Patterns, ...]) -> _Plain | None:
+    """Learn how the instances in a part of a text stand there, from the first two and the last."""
+    start, end = place
+    first, first_end = text.find(b"[", start, end), text.find(b"]", start, end)
+    last_end = text.rfind(b"]", start, end)
+    before, behind = text[start : max(start, first)], text[last_end + 1 : end]
+    is_one = first_end >= last_end
+    glue = b"" if is_one else text[first_end : text.find(b"[", first_end, end) + 1]
     for pattern in patterns:
         if pattern.before.fullmatch(before) and pattern.behind.fullmatch(behind):
-            right = begin >= 0 and (not glue or pattern.glue.fullmatch(glue))
-            return _Plain(before, behind, glue) if right else None
+            right = first >= 0 and (is_one or pattern.glue.fullmatch(glue))
+            return _Plain(before, behind, glue, first, last_end + 1) if right else None
     return None
 
 
-def _between_brackets(text: bytes, plain: _Plain) -> bytes:
-    return text[len(plain.before) : len(text) - len(plain.behind)]
+def _read_parts(
+    data: Text, plain: _Plain, n_features: int, block_bytes: int
+) -> Iterator[Rows | None]:
+    """Read instances part by part; None, at the end, where the document must be read as a whole."""
+    limit_bytes = block_bytes + _longest(n_features)
+    n_rows = 0
+    for start, end in _parts(data, plain, block_bytes):
+        part = data[start:end] if end - start <= limit_bytes else b""
+        rows = _read_plain(part, plain, n_features) if part else None
+        if rows is None and not (part and len(data) > MAX_STRICT_BYTES):
+            yield None
+            return
+        blocks: Iterable[Rows] = (rows,) if rows is not None else ()
+        if rows is None:
+            instances = json.instances_of(plain.document(part))
+            blocks = json.unfold(instances, n_features, n_before=n_rows)
+        for block in blocks:
+            n_rows += len(block)
+            yield block
 
 
-def _read_plain(text: bytes, plain: _Plain, n_features: int) -> Rows | None:
+def _read_plain_lines(lines: bytes, n_features: int) -> Rows | None:
+    """Read lines of an instance each; None where they are not plain."""
+    plain = _look(lines, (0, len(lines)), _LINE_PATTERNS)
+    if plain is None:
+        return None
+    rows = _read_plain(lines[plain.start : plain.end], plain, n_features, on_lines=True)
+    return rows if rows is not None and len(rows) == 1 + _count(lines, b"\n") else None
+
+
+def _read_plain(
+    text: Text, plain: _Plain, n_features: int, *, on_lines: bool = False
+) -> Rows | None:
     """Read instances from the first bracket to the last; None where they are not plain."""
     arrays = plain.arrays(text)
+    if on_lines and b"\n" in arrays:  # within an instance
+        return None
     rows = read_arrays(arrays, n_features)
-    return rows if rows is not None and _count(arrays, b"[") == len(rows) else None
+    if rows is None or _count(arrays, b"[") != len(rows):
+        return None
+    return rows if plain.are_all(len(rows), text, arrays) else None
 
 
-def _parts(text: bytes, glue: bytes, block_bytes: int) -> Iterator[bytes]:
-    """Cut arrays where one ends; what is between two parts is left out."""
-    position = 0
-    while glue and (cut := text.find(glue, position + block_bytes)) >= 0:
-        yield text[position : cut + 1]
+def _parts(text: Text, plain: _Plain, block_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut instances where an array ends; what is between two parts is left out."""
+    position, glue = plain.start, plain.glue
+    while glue and (cut := text.find(glue, position + block_bytes, plain.end)) >= 0:
+        yield position, cut + 1
         position = cut + len(glue) - 1
-    yield text[position:]
+    yield position, plain.end
 
 
-def _read_strictly(data: bytes, n_features: int) -> Rows:
-    if len(data) > MAX_STRICT_BYTES:
-        raise TooLargeError(
-            "JSON with sparse instances, with more in an instance than its features, or with "
-            f"instances of several shapes may have at most {MAX_STRICT_BYTES} bytes, this has "
-            f"{len(data)}; send JSON Lines, CSV or RecordIO-protobuf"
-        )
-    return json.read_rows(data, n_features)
+def _too_long(n_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        "JSON with sparse instances, with more in an instance than its features, or with "
+        f"instances of several shapes may have at most {MAX_STRICT_BYTES} bytes, this has "
+        f"{n_bytes}; send JSON Lines, CSV or RecordIO-protobuf"
+    )
 
 
 class _Patterns(NamedTuple):
@@ -223,6 +281,6 @@ _PATTERNS = _patterns(_ANY_SPACE, b",")
 _LINE_PATTERNS = _patterns(_SPACE_OF_A_LINE, rb"\n")
 
 
-def _count(text: bytes, mark: bytes) -> int:
+def _count(text: Text, mark: bytes) -> int:
     """Count a byte, twice as fast as `bytes.count` where it is frequent."""
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(mark)))

@@ -16,14 +16,13 @@ import numpy as np
 from onepass.errors import DecodeError, WidthError
 from onepass.finite import first_non_finite
 from onepass.formats.answers import Answers
-from onepass.formats.arrays import Array, Rows
+from onepass.formats.arrays import BLOCK_VALUES, Array, Rows
 
 MAGIC = b"\x93NUMPY"
 PREFIX_BYTES = {1: 10, 2: 12, 3: 12}
 """Of each version: up to the header, with its length."""
 
 LONGEST_HEADER = 2**16
-_BLOCK_VALUES = 2**20
 _HEADER_BYTES = 128
 """Of the answers we write, whatever their number."""
 
@@ -205,7 +204,7 @@ def _by_rows(source: _Source, header: Header) -> Iterator[Rows]:
     row_bytes = header.n_columns * header.dtype.itemsize
     n_done = 0
     while n_done < header.n_rows:
-        n = min(header.n_rows - n_done, max(1, _BLOCK_VALUES // header.n_columns))
+        n = min(header.n_rows - n_done, max(1, BLOCK_VALUES // header.n_columns))
         data = source.take(n * row_bytes)
         if len(data) < n * row_bytes:
             _check_end(len(data) - (header.n_rows - n_done) * row_bytes, header)
@@ -222,7 +221,7 @@ def _by_columns(source: _Source, header: Header) -> Iterator[Rows]:
             "(order='C')"
         )
     matrix = np.frombuffer(source.left, header.dtype).reshape(header.n_columns, header.n_rows).T
-    step = max(1, _BLOCK_VALUES // header.n_columns)
+    step = max(1, BLOCK_VALUES // header.n_columns)
     for start in range(0, header.n_rows, step):
         yield _finite_rows(matrix[start : start + step], start)
 

@@ -21,7 +21,7 @@ _REFUSED = (ValueError, TypeError, RuntimeError)
 """What simdjson raises for what is no JSON, no number, and no number of 64 bits."""
 
 
-def read_rows(arrays: bytes, n_features: int) -> Rows | None:
+def read_rows(arrays: bytes | bytearray, n_features: int) -> Rows | None:
     """Read arrays of so many numbers each.
 
     Parameters
@@ -47,7 +47,7 @@ def read_rows(arrays: bytes, n_features: int) -> Rows | None:
     if not hasattr(_of_thread, "parser"):
         _of_thread.parser = simdjson.Parser()
     try:
-        parsed = _of_thread.parser.parse(b"[%b]" % arrays)
+        parsed = _of_thread.parser.parse(b"".join((b"[", arrays, b"]")))
         n_rows = len(parsed)
         if set(map(len, parsed)) != {n_features}:
             return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from onepass.errors import DecodeError, TooLargeError
-from onepass.formats.arrays import MAX_MATRIX_VALUES, Rows
+from onepass.formats.arrays import BLOCK_VALUES, MAX_MATRIX_VALUES, Rows
 from onepass.formats.record_decoder import CUT_SHORT, RecordDecoder
 from onepass.formats.record_row import row_width
 from onepass.formats.recordio import (
@@ -18,7 +18,6 @@ from onepass.formats.recordio import (
     next_record,
 )
 
-_BLOCK_VALUES = 2**20
 _FIELDS = (b"\x0a", b"\x12", b"\x1a", b"\x22", b"\x2a")
 """How a record without a frame begins: with any of its fields, in any order."""
 
@@ -90,16 +89,18 @@ def read_blocks(pieces: Iterable[bytes], n_features: int) -> Iterator[Rows]:
         As `read_rows`.
     """
     decoder = RecordDecoder(n_features)
-    n_at_once = max(1, _BLOCK_VALUES // n_features)
+    n_at_once = max(1, BLOCK_VALUES // n_features)
     rest = np.empty(0, np.uint8)
     for piece in pieces:
-        if not decoder.n_bytes and not len(rest) and _is_bare(piece):
+        if not (decoder.n_bytes or len(rest)) and _is_bare(piece, decoder.limit_bytes):
             yield read_rows(frame(piece), n_features)
             return
         new = np.frombuffer(piece, np.uint8)
         rest = np.concatenate([rest, new]) if len(rest) else new
+        n_there = 0
         while len(rest):
-            n_there = min(n_at_once, _block_rows(n_features, len(rest)))
+            # Sparse records are shorter than what room is made for at first.
+            n_there = min(n_at_once, max(_block_rows(n_features, len(rest)), 2 * n_there))
             out = np.empty((n_there, n_features), np.float32)
             done = decoder.decode(rest, out)
             if not done.n_rows:
@@ -111,9 +112,10 @@ def read_blocks(pieces: Iterable[bytes], n_features: int) -> Iterator[Rows]:
     decoder.finish(rest)
 
 
-def _is_bare(body: bytes) -> bool:
+def _is_bare(body: bytes, limit_bytes: int) -> bool:
     """Whether a body is one record without a frame, as the platform sends it record by record."""
-    return not body.startswith(MAGIC_BYTES) and body[:1] in _FIELDS and _parses(body)
+    looks_so = not body.startswith(MAGIC_BYTES) and body[:1] in _FIELDS
+    return looks_so and len(body) <= limit_bytes and _parses(body)
 
 
 def _parses(payload: bytes) -> bool:
