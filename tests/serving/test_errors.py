@@ -27,7 +27,7 @@ def test_an_empty_body_is_400(server, content_type):
     [
         (CSV, b"1,2,3", "rows have 3 features, the model takes 2"),
         (CSV, b"1", "rows have 1 features, the model takes 2"),
-        (CSV, b"1,2\n3", "row 2: the row has 1 columns, the first has 2"),
+        (CSV, b"1,2\n3", "row 2: the row has 1 columns, 2 are expected"),
         (CSV, b"a,b\n1,2", "row 1, column 1: 'a' is not a number"),
         (CSV, b"1,2\n3,nan", "row 2, column 2: 'nan' is not a number"),
         (CSV, b"1,inf", "row 1, column 2"),

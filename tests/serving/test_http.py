@@ -111,6 +111,17 @@ def test_a_client_that_sends_all_before_it_reads_sees_why_it_is_refused(
     connection.close()
 
 
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_so_does_one_that_wants_the_connection_closed(server, version):
+    head = with_length(2 * LIMIT, b"Connection: close\r\n").replace(b"HTTP/1.1", b"HTTP/" + version)
+    for _ in range(5):
+        with server.connect() as connection:
+            connection.sendall(head)
+            for _ in range(32):
+                connection.sendall(PIECE)
+            assert status(read_all(connection)) == 413
+
+
 def test_a_client_that_goes_on_sending_is_cut_off(server):
     with server.connect() as connection:
         connection.sendall(with_length(2**30))

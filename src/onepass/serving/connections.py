@@ -73,13 +73,13 @@ class Connection(HttpToolsProtocol):
         self._upload: Upload | None = None
         self._data = b""
         self._n_header_bytes = self._n_drained = 0
-        self._in_message = self._in_body = self._deaf = False
+        self._in_message = self._in_body = self._deaf = self._is_parting = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a client in, if there is room."""
         super().connection_made(transport)
-        self._joining = JoiningTransport(transport)
+        self._joining = JoiningTransport(transport, self._lingers)
         self.transport = cast("asyncio.Transport", self._joining)
         self._set_deadline(self.limits.headers_s, self._headers_are_late)
         if len(self.connections) > self.limits.connections:
@@ -162,6 +162,8 @@ class Connection(HttpToolsProtocol):
         self._in_message = self._in_body = False
         if self.cycle.response_complete:
             self._clear_deadline()
+            if not self.cycle.keep_alive:
+                self.transport.close()
         if self._upload and self._upload.is_taken:
             self._upload.end()
         super().on_message_complete()
@@ -246,6 +248,12 @@ class Connection(HttpToolsProtocol):
         self.transport.write_eof()
         self._deaf, self._n_drained = True, 0
         self._set_deadline(self.limits.drain_s, self._part)
+
+    def _lingers(self) -> bool:
+        """Whether a connection that is to be closed reads on: the rest of a body, once."""
+        lingers = self._in_message and not (self._deaf or self._is_parting)
+        self._is_parting = True
+        return lingers
 
     def _part(self) -> None:
         """End the connection, so that the client sees what it was answered if it reads at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 _STATUS_LINE, _CONTINUE = b"HTTP/1.1 ", b"HTTP/1.1 100"
@@ -18,10 +19,13 @@ class JoiningTransport:
     ----------
     transport : Transport
         For everything else.
+    lingers : callable
+        Tells, when it shall be closed, whether only writing shall end yet.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, lingers: Callable[[], bool]) -> None:
         self._transport = transport
+        self._lingers = lingers
         self._head = b""
 
     def __getattr__(self, name: str) -> Any:
@@ -45,6 +49,9 @@ class JoiningTransport:
             self._transport.write(head)
 
     def close(self) -> None:
-        """Write what is kept, and close."""
+        """Write what is kept, and close, for writing at least."""
         self.flush()
-        self._transport.close()
+        if self._lingers() and not self._transport.is_closing():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
