@@ -137,8 +137,8 @@ def test_a_model_from_elsewhere_is_400_and_not_looked_at(server, many, place):
 
 def test_a_model_that_is_not_there_is_400(server, many):
     answer = load(server, many, "a", "none")
-    assert answer.status == 400
-    assert "cannot read the model" in answer.error["message"]
+    assert (answer.status, answer.error["code"]) == (400, "bad_model")
+    assert answer.error["message"].startswith("cannot read the model")
 
 
 def test_an_order_may_not_be_long(server):

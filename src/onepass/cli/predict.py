@@ -22,7 +22,7 @@ from onepass.sagemaker.outcome import SUCCESS, StoppedError, describe_failure
 if TYPE_CHECKING:
     from onepass.cluster.model import KMeansModel
     from onepass.formats.media import MediaType
-    from onepass.serving.files import Input, Scored, Tell
+    from onepass.serving.files import Input, ScoredFiles, Tell
     from onepass.serving.negotiation import Wanted
 
 STANDARD = "-"
@@ -89,7 +89,7 @@ def _forms(asked: Asked) -> tuple[MediaType | None, Wanted]:
     return told, wanted
 
 
-def _predict(asked: Asked, told: MediaType | None, wanted: Wanted) -> Scored:
+def _predict(asked: Asked, told: MediaType | None, wanted: Wanted) -> ScoredFiles:
     from onepass.artifact.files import write_atomically
     from onepass.artifact.model_file import load_model
 
@@ -99,7 +99,7 @@ def _predict(asked: Asked, told: MediaType | None, wanted: Wanted) -> Scored:
         scored = _score(model, inputs, sys.stdout.buffer, wanted)
         sys.stdout.buffer.flush()
         return scored
-    found: list[Scored] = []
+    found: list[ScoredFiles] = []
     write_atomically(
         Path(asked.output), lambda file: found.append(_score(model, inputs, file, wanted))
     )
@@ -120,11 +120,13 @@ def _inputs(names: Sequence[str], told: MediaType | None) -> list[Input]:
     return inputs
 
 
-def _score(model: KMeansModel, inputs: Sequence[Input], out: BinaryIO, wanted: Wanted) -> Scored:
+def _score(
+    model: KMeansModel, inputs: Sequence[Input], out: BinaryIO, wanted: Wanted
+) -> ScoredFiles:
     from onepass.resources import available_cpus
     from onepass.serving.files import score_files
 
-    def score(tell: Tell) -> Scored:
+    def score(tell: Tell) -> ScoredFiles:
         return score_files(model, inputs, out, wanted=wanted, n_threads=available_cpus(), tell=tell)
 
     if not sys.stderr.isatty():

@@ -15,15 +15,21 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from onepass.errors import UserError
 from onepass.formats.media import JSON
 from onepass.serving import metrics, routes
 from onepass.serving.asgi import UPLOAD, request_of, send_response
 from onepass.serving.batch import execution_parameters
 from onepass.serving.body import BodyLimits, read_body
-from onepass.serving.invocation import Scored, form_of, score
+from onepass.serving.invocation import Form, Scored, form_of, score
 from onepass.serving.limits import Budget, Share
 from onepass.serving.messages import Receive, Request, Response, Send, to_json
-from onepass.serving.models import THE_MODEL, LoadedModel, ModelStore
+from onepass.serving.models import (
+    THE_MODEL,
+    LoadedModel,
+    ModelAlreadyLoadedError,
+    ModelStore,
+)
 from onepass.serving.problems import HttpError, to_problem, to_response
 from onepass.serving.request_log import log_request
 from onepass.serving.settings import ServingSettings
@@ -34,7 +40,6 @@ _log = logging.getLogger(__name__)
 _INLINE_WORK = 2**23
 """Bytes of a body times clusters that are answered without a thread: less than a millisecond."""
 
-_PIECE_BYTES = 2**20
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _MODEL_ORDER_BYTES = 2**16
 
@@ -151,7 +156,7 @@ class Application:
         request.n_rows, request.durations = scored.n_rows, scored.durations
         return Response(200, scored.body, scored.content_type)
 
-    def _scored(self, name: str, body: bytes, form: Any) -> Scored:
+    def _scored(self, name: str, body: bytes, form: Form) -> Scored:
         with self._store.use(name) as model:
             return score(model, body, form, limit_bytes=self._settings.max_payload_bytes)
 
@@ -166,7 +171,12 @@ class Application:
         with self._budget.request() as share:
             name, url = _order(await self._body(request, receive, upload, share, limits))
             request.model = name
-            await self._in_thread(partial(self._store.load, name, url))
+            try:  # not in the threads that score: a large model takes long
+                await asyncio.to_thread(self._store.load, name, url)
+            except ModelAlreadyLoadedError:
+                raise
+            except UserError as error:
+                raise HttpError(400, "bad_model", str(error)) from error
         return _json({"status": f'Model "{name}" registered'})
 
     async def _model(self, request: Request, receive: Receive, upload: Upload) -> Response:

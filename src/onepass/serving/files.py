@@ -80,7 +80,7 @@ class Input(NamedTuple):
         return self.path.stat().st_size if self.path else 0
 
 
-class Scored(NamedTuple):
+class ScoredFiles(NamedTuple):
     """What has been answered.
 
     Attributes
@@ -122,7 +122,7 @@ def score_files(
     wanted: Wanted,
     n_threads: int,
     tell: Tell,
-) -> Scored:
+) -> ScoredFiles:
     """Answer all rows of files, one behind another, as one answer.
 
     Parameters
@@ -158,7 +158,7 @@ def score_files(
     if wanted.name == NPY:
         out.seek(0)
         out.write(codec.head(n_rows, n_columns))
-    return Scored(n_rows, n_bytes)
+    return ScoredFiles(n_rows, n_bytes)
 
 
 _Task = Callable[[], tuple[int, bytes]]
