@@ -242,6 +242,12 @@ def test_a_form_that_is_not_written_here_is_406(server, accept):
     assert "text/csv" in answer.error["message"]
 
 
+def test_an_accept_header_without_end_is_not_read(server):
+    answer = server.invoke(b"3,4", accept="a/b," * 15_000 + CSV)
+    assert answer.status == 406
+    assert "Accept has 60008 characters; at most 4096 are read" in answer.error["message"]
+
+
 @pytest.mark.parametrize("media_type", [CSV, JSON, JSON_LINES, RECORDIO])
 def test_the_environment_sets_the_form_of_answers_to_those_who_do_not_care(serve, base, media_type):
     with serve(base, SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT=media_type.upper()) as server:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 POST = b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
+OFFER = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 LIMIT = 2**20
 ROW = b"3,4\n"
@@ -203,12 +204,30 @@ def test_a_body_without_a_length_is_empty(server, version):
         POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3,4",
         POST + b"Transfer-Encoding: gzip\r\n\r\n",
         POST + b"Bad Header: x\r\n\r\n",
+        b"GET http://h HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\nHost: h\r\n\r\n",
+        OFFER + b"Transfer-Encoding: gzip\r\n\r\n3,4",
     ],
 )
 def test_what_is_no_http_is_refused_without_a_traceback(server, head):
     received = server.talk(head)
-    assert received == b"" or 400 <= status(received) <= 501
+    assert 400 <= status(received) <= 501
     assert b"Traceback" not in received
+
+
+def test_a_path_that_is_none_does_not_harm_the_answer_before(server):
+    received = server.talk(with_length(3) + b"3,4" + b"GET http://h HTTP/1.1\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"0.0,5.0" in received
+
+
+@pytest.mark.parametrize("sent", [[b"zz\r\n"], [chunk(b"3,4"), b"zz\r\n"]])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_broken_body_of_a_request_that_offers_another_protocol_is_400(server, sent, together):
+    head = OFFER + b"Transfer-Encoding: chunked\r\n\r\n"
+    pieces = [head + b"".join(sent)] if together else [head, *sent]
+    assert status(server.talk(*pieces)) == 400
 
 
 def test_slow_clients_do_not_keep_others_from_being_answered(server):

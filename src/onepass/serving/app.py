@@ -21,8 +21,8 @@ from onepass.serving import metrics, routes
 from onepass.serving.asgi import UPLOAD, request_of, send_response
 from onepass.serving.batch import execution_parameters
 from onepass.serving.body import BodyLimits, read_body
-from onepass.serving.invocation import Form, Scored, form_of, score
-from onepass.serving.limits import Budget, Share
+from onepass.serving.invocation import Form, Scored, form_of, is_quick, score
+from onepass.serving.limits import Budget, Share, answer_limit_bytes
 from onepass.serving.messages import Receive, Request, Response, Send, to_json
 from onepass.serving.models import (
     THE_MODEL,
@@ -36,9 +36,6 @@ from onepass.serving.settings import ServingSettings
 from onepass.serving.upload import Upload
 
 _log = logging.getLogger(__name__)
-
-_INLINE_WORK = 2**23
-"""Bytes of a body times clusters that are answered without a thread: less than a millisecond."""
 
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _MODEL_ORDER_BYTES = 2**16
@@ -78,6 +75,7 @@ class Application:
         self._n_workers = n_workers
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
         self._budget = Budget(-(-settings.max_requests // n_workers), max_bytes_in_flight)
+        self._answer_limit_bytes = answer_limit_bytes(settings)
         self._limits = BodyLimits(settings.max_payload_bytes, settings.silence_s, settings.body_s)
         self._metrics = metrics.Metrics() if settings.metrics else None
         self._handlers = self._routes()
@@ -88,24 +86,29 @@ class Application:
             await send_response(Response(200), scope, send, patience_s=self._limits.total_s)
             return
         request = request_of(scope)
-        code = ""
+        with request.held:
+            response, code = await self._answer_or_refuse(request, receive, scope[UPLOAD])
+            total_s = time.perf_counter() - request.started
+            log_request(request, response, total_s, code)
+            if self._metrics:
+                self._metrics.count(request, response, total_s, code)
+            answer = _with_headers(response, request, total_s)
+            await send_response(answer, scope, send, patience_s=self._limits.total_s)
+
+    async def _answer_or_refuse(
+        self, request: Request, receive: Receive, upload: Upload
+    ) -> tuple[Response, str]:
+        """Return an answer, and what went wrong, in a word; empty where nothing did."""
         try:
             with self._metrics.in_flight() if self._metrics else nullcontext():
-                response = await self._answer(request, receive, scope[UPLOAD])
+                return await self._answer(request, receive, upload), ""
         except asyncio.CancelledError:  # the time to finish is up
             problem = HttpError(503, "stopping", "the server is stopping")
-            response, code = to_response(problem, request.identity), problem.code
         except Exception as error:  # noqa: BLE001 - the one place where errors become answers
             problem = to_problem(error)
             if problem.status == 500:
                 _log.error("request %s failed", request.identity, exc_info=error)
-            response, code = to_response(problem, request.identity), problem.code
-        total_s = time.perf_counter() - request.started
-        log_request(request, response, total_s, code)
-        if self._metrics:
-            self._metrics.count(request, response, total_s, code)
-        answer = _with_headers(response, request, total_s)
-        await send_response(answer, scope, send, patience_s=self._limits.total_s)
+        return to_response(problem, request.identity), problem.code
 
     async def _answer(self, request: Request, receive: Receive, upload: Upload) -> Response:
         found = routes.match(request.path)
@@ -147,18 +150,25 @@ class Application:
     ) -> Response:
         """Answer with clusters: headers first, then the body, then the model."""
         form = form_of(request.headers, self._settings.default_accept)
-        n_clusters = self._store.describe(name).n_clusters
-        with self._budget.request() as share:
-            body = await self._body(request, receive, upload, share, self._limits)
-            ask = partial(self._scored, name, body, form)
-            small = not form.zipped and len(body) * n_clusters <= _INLINE_WORK
-            scored = ask() if small else await self._in_thread(ask)
+        model = self._store.describe(name)
+        share = request.held.enter_context(self._budget.request())
+        body = await self._body(request, receive, upload, share, self._limits)
+        ask = partial(self._scored, name, body, form)
+        quick = is_quick(len(body), form, model.n_clusters, model.n_features)
+        scored = ask() if quick else await self._in_thread(ask)
+        share.hold(len(scored.body))
         request.n_rows, request.durations = scored.n_rows, scored.durations
         return Response(200, scored.body, scored.content_type)
 
     def _scored(self, name: str, body: bytes, form: Form) -> Scored:
         with self._store.use(name) as model:
-            return score(model, body, form, limit_bytes=self._settings.max_payload_bytes)
+            return score(
+                model,
+                body,
+                form,
+                limit_bytes=self._settings.max_payload_bytes,
+                answer_limit_bytes=self._answer_limit_bytes,
+            )
 
     async def _models(self, request: Request, receive: Receive, upload: Upload) -> Response:
         if request.method != "POST":

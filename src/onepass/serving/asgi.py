@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from onepass.serving.limits import LEAST_BYTES_A_SECOND
 from onepass.serving.messages import Request, Response, Send
 from onepass.serving.problems import request_id
 
@@ -37,18 +38,20 @@ async def send_response(
 ) -> None:
     """Send an answer: a long one in pieces, each when the client has read most of those before.
 
-    A client that takes longer than `patience_s` for a piece is let go.
+    A client that takes longer than `patience_s`, and a second more for each MiB, is let go.
     """
     headers = [(b"content-length", b"%d" % len(response.body))]
     if response.content_type:
         headers.append((b"content-type", response.content_type.encode("latin-1")))
     headers += [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.headers]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    patience_s += len(response.body) / LEAST_BYTES_A_SECOND
+    late = asyncio.get_running_loop().time() + patience_s
     try:
         for start in range(0, len(response.body), _PIECE_BYTES):
             piece = response.body[start : start + _PIECE_BYTES]
             more = start + _PIECE_BYTES < len(response.body)
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout_at(late):
                 await send({"type": "http.response.body", "body": piece, "more_body": more})
     except TimeoutError:
         scope[CONNECTION].let_go()

@@ -8,20 +8,18 @@ byte, or refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from onepass.data.byte_stream import ForwardStream
 from onepass.data.gzip_stream import GzipStream
-from onepass.serving.limits import Share
+from onepass.data.pieces import pieces_of
+from onepass.serving.limits import LEAST_BYTES_A_SECOND, Share
 from onepass.serving.messages import Receive
 from onepass.serving.problems import HttpError
 from onepass.serving.upload import Upload
-
-_LEAST_BYTES_A_SECOND = 2**20
-_UNZIPPED_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -75,16 +73,20 @@ async def read_body(
     admit(n_declared or 0)
     first = await _first_piece(receive, upload, limits)
     upload.take(admit, first.get("body", b""), is_whole=not first.get("more_body", False))
-    await _end_of(upload, limits)
-    if upload.broken:
-        raise _broken(upload.n_bytes, upload.broken)
-    if n_declared is not None and upload.n_bytes != n_declared:
-        raise _broken(upload.n_bytes, f"Content-Length says {n_declared}")
-    return upload.pieces[0] if len(upload.pieces) == 1 else b"".join(upload.pieces)
+    try:
+        await _end_of(upload, limits)
+        if upload.broken:
+            raise _broken(upload.n_bytes, upload.broken)
+        if n_declared is not None and upload.n_bytes != n_declared:
+            raise _broken(upload.n_bytes, f"Content-Length says {n_declared}")
+    except BaseException:
+        upload.drop()  # the connection may stay, or its memory with it for a while
+        raise
+    return upload.give()
 
 
-def unzip(body: bytes, limit_bytes: int) -> bytes:
-    """Unfold a body that was compressed by gzip.
+def unzipped(body: bytes, limit_bytes: int) -> Iterator[bytes]:
+    """Unfold a body that was compressed by gzip, piece by piece.
 
     Raises
     ------
@@ -93,13 +95,12 @@ def unzip(body: bytes, limit_bytes: int) -> bytes:
     HttpError
         413 when it unfolds to more than `limit_bytes`: no more than that is unfolded.
     """
-    stream, unfolded = GzipStream(_Bytes(body)), bytearray()
-    room = memoryview(bytearray(_UNZIPPED_BYTES))
-    while n := stream.readinto(room):
-        unfolded += room[:n]
-        if len(unfolded) > limit_bytes:
+    n_bytes = 0
+    for piece in pieces_of(GzipStream(_Bytes(body))):
+        n_bytes += len(piece)
+        if n_bytes > limit_bytes:
             raise _too_large(limit_bytes)
-    return bytes(unfolded)
+        yield piece
 
 
 class _Bytes(ForwardStream):
@@ -136,7 +137,7 @@ async def _end_of(upload: Upload, limits: BodyLimits) -> None:
     n_before = -1
     while True:
         left = began + limits.total_s - asyncio.get_running_loop().time()
-        left += upload.n_bytes / _LEAST_BYTES_A_SECOND
+        left += upload.n_bytes / LEAST_BYTES_A_SECOND
         if upload.n_bytes == n_before or left <= 0:
             raise _late(upload.n_bytes)
         n_before = upload.n_bytes

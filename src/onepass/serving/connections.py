@@ -141,8 +141,9 @@ class Connection(HttpToolsProtocol):
             if n_bytes > MAX_HEADERS_BYTES:
                 raise _headers_too_large()
         self._clear_deadline()
-        self._in_body, self._n_header_bytes, self._n_drained = True, 0, 0
-        super().on_headers_complete()
+        self._n_header_bytes = self._n_drained = 0
+        super().on_headers_complete()  # which fails where the path is none
+        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, or throw it away where its request has been refused."""
@@ -202,9 +203,12 @@ class Connection(HttpToolsProtocol):
         names = (b"content-length", b"transfer-encoding")
         told = [b"%b: %b\r\n" % field for field in self.headers if field[0] in names]
         self.parser = httptools.HttpRequestParser(_BodyOnly(self.on_body, self._end_of_body))
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(told))
-        if rest and self._in_message:
-            self.parser.feed_data(rest)
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % b"".join(told))
+            if rest and self._in_message:
+                self.parser.feed_data(rest)
+        except httptools.HttpParserError:
+            self.send_400_response("the body is not framed as HTTP asks for")
 
     def _end_of_body(self) -> None:
         self.on_message_complete()

@@ -26,14 +26,11 @@ from onepass.formats.media import (
     Codec,
     MediaType,
 )
-from onepass.serving.invocation import answers_for
+from onepass.serving.invocation import answers_for, parts
 from onepass.serving.negotiation import Wanted
 
 MAX_JSON_BYTES = 2**30
 """Of a JSON document, which is read as a whole."""
-
-_BLOCK_ROWS = 2**16
-"""Answered at once: answers may be longer than rows."""
 
 _ENDINGS = {
     ".csv": CSV,
@@ -171,7 +168,7 @@ def _tasks(
     n_rows = n_bytes_before = 0
     for one in inputs:
         n_before = 0
-        for rows, n_bytes in _blocks(one, model.n_features):
+        for rows, n_bytes in _blocks(one, model.n_features, 2 + model.n_clusters * wanted.verbose):
             yield _Block(model, rows, codec, wanted.verbose, n_before, one.name)
             n_before += len(rows)
             tell(n_bytes_before + n_bytes, n_rows + n_before)
@@ -217,7 +214,7 @@ def _in_order(
             future.cancel()
 
 
-def _blocks(one: Input, n_features: int) -> Iterator[tuple[Rows, int]]:
+def _blocks(one: Input, n_features: int, n_columns: int) -> Iterator[tuple[Rows, int]]:
     """Yield blocks of rows, and how many bytes of the file have been read."""
     stream = (
         FileStream(Span(one.path, 0, one.n_bytes)) if one.path else OpenedStream(one.file)  # type: ignore[arg-type]  # one of both is there
@@ -227,8 +224,8 @@ def _blocks(one: Input, n_features: int) -> Iterator[tuple[Rows, int]]:
         pieces = _not_too_many(pieces)
     try:
         for rows in CODECS[one.media.name].read(pieces, one.media, n_features):
-            for start in range(0, len(rows), _BLOCK_ROWS):
-                yield rows[start : start + _BLOCK_ROWS], stream.n_read
+            for part in parts(rows, n_columns):
+                yield part, stream.n_read
     except DecodeError as error:
         raise error.within(one.name) from error
     finally:

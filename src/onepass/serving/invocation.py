@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,11 +14,21 @@ from onepass.errors import UserError
 from onepass.finite import first_non_finite
 from onepass.formats.answers import Answers
 from onepass.formats.arrays import Rows
-from onepass.formats.media import CODECS, MediaType
-from onepass.serving.body import unzip
+from onepass.formats.media import CODECS, NPY, MediaType
+from onepass.serving.body import unzipped
 from onepass.serving.messages import Durations
 from onepass.serving.negotiation import Wanted, answer_type, content_type
 from onepass.serving.problems import HttpError
+
+_QUICK_BYTES, _QUICK_WORK, _QUICK_UNFOLDED_WORK = 2**16, 2**23, 2**26
+_LEAST_ROW_BYTES = 28
+"""Of a sparse one, in any format."""
+
+_VERBOSE_WORK = 32
+"""So many times as long it takes to write a distance than to find it."""
+
+_ANSWER_VALUES = 2**18
+"""Of labels and distances that are answered at once: these may be many more than those of rows."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +54,13 @@ class Scored(NamedTuple):
 
     Attributes
     ----------
-    body : bytes
+    body : bytes or bytearray
     content_type : str
     n_rows : int
     durations : Durations
     """
 
-    body: bytes
+    body: bytes | bytearray
     content_type: str
     n_rows: int
     durations: Durations
@@ -78,7 +88,25 @@ def form_of(headers: Mapping[str, str], default_accept: str) -> Form:
     )
 
 
-def score(model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int) -> Scored:
+def is_quick(n_bytes: int, form: Form, n_clusters: int, n_features: int) -> bool:
+    """Whether a body is answered so soon that other clients may wait for it.
+
+    That is within a millisecond or so, whatever is in it; within a few more where it is not plain,
+    or where it is sparse and unfolds to many times its bytes.
+    """
+    n_told = n_clusters * (_VERBOSE_WORK if form.wanted.verbose else 1)
+    n_values = (n_bytes // _LEAST_ROW_BYTES + 1) * n_features
+    return (
+        not form.zipped
+        and n_bytes <= _QUICK_BYTES
+        and n_bytes * n_told <= _QUICK_WORK
+        and n_values * n_clusters <= _QUICK_UNFOLDED_WORK
+    )
+
+
+def score(
+    model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int, answer_limit_bytes: int
+) -> Scored:
     """Answer a request.
 
     Parameters
@@ -87,7 +115,8 @@ def score(model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int) -> S
     body : bytes
     form : Form
     limit_bytes : int
-        Of the body, if it is unzipped, and four times that of the answer.
+        Of the body, if it is unzipped.
+    answer_limit_bytes : int
 
     Raises
     ------
@@ -95,28 +124,56 @@ def score(model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int) -> S
         When the body cannot be read, or a distance is too large; nothing is answered then.
     HttpError
         When the answer is too long.
+
+    Notes
+    -----
+    Memory: the body and the answer, and a block of rows with its answers.
     """
-    clock = _Clock()
-    if form.zipped:
-        body = unzip(body, limit_bytes)
     if not body:
         raise HttpError(400, "bad_payload", "the body is empty; at least one row is needed")
+    clock = _Clock()
     codec = CODECS[form.wanted.name]
-    written, n_bytes, n_rows = [], 0, 0
-    for rows in CODECS[form.media.name].read((body,), form.media, model.n_features):
-        clock.lap("decode")
-        answers = answers_for(model, rows, verbose=form.wanted.verbose, n_before=n_rows)
-        clock.lap("predict")
-        written.append(codec.write(answers))
-        clock.lap("encode")
-        n_rows += len(rows)
-        n_bytes += len(written[-1])
-        _check_answer(n_bytes, 4 * limit_bytes)
-    clock.lap("decode")
     n_columns = 2 + (model.n_clusters if form.wanted.verbose else 0)
-    whole = b"".join((codec.head(n_rows, n_columns), codec.between.join(written), codec.tail))
+    head = codec.head(0, n_columns)
+    answer, n_rows = bytearray(head), 0
+    for rows in _blocks(model, body, form, limit_bytes):
+        clock.lap("decode")
+        for part in parts(rows, n_columns):
+            answers = answers_for(model, part, verbose=form.wanted.verbose, n_before=n_rows)
+            clock.lap("predict")
+            answer += codec.between if n_rows else b""
+            answer += codec.write(answers)
+            n_rows += len(part)
+            _check_answer(len(answer), answer_limit_bytes)
+            clock.lap("encode")
+    clock.lap("decode")
+    answer[: len(head)] = codec.head(n_rows, n_columns)
+    answer += codec.tail
     clock.lap("encode")
-    return Scored(whole, form.wanted.name, n_rows, Durations(**clock.spent))
+    return Scored(answer, form.wanted.name, n_rows, Durations(**clock.spent))
+
+
+def parts(rows: Rows, n_columns: int) -> Iterator[Rows]:
+    """Cut a block of rows, so that the answers for each part take little memory.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_features)
+    n_columns : int
+        Of the answers.
+    """
+    step = max(1, _ANSWER_VALUES // n_columns)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def _blocks(model: KMeansModel, body: bytes, form: Form, limit_bytes: int) -> Iterator[Rows]:
+    pieces: Iterable[bytes] = (body,)
+    if form.zipped:
+        pieces = unzipped(body, limit_bytes)
+        if form.media.name == NPY:  # it may be stored column by column
+            pieces = (b"".join(pieces),)
+    return CODECS[form.media.name].read(pieces, form.media, model.n_features)
 
 
 class _Clock:

@@ -10,6 +10,12 @@ from onepass.resources import memory_limit_bytes
 from onepass.serving.problems import HttpError
 from onepass.serving.settings import ServingSettings
 
+LEAST_BYTES_A_SECOND = 2**20
+"""How slow a client may be, once a first while has passed."""
+
+_SMALL_BYTES = 2**16
+"""Of a body that is taken on whatever else is in flight."""
+
 _COME_BACK = (("Retry-After", "1"),)
 
 
@@ -22,7 +28,7 @@ class Budget:
     max_requests : int
         Requests in flight.
     max_bytes : int
-        Of their bodies together; a body alone may have as many bytes as it likes.
+        Of their bodies, or answers, together; one alone may have as many bytes as it likes.
     n_requests, n_bytes : int
         In flight.
     """
@@ -55,14 +61,23 @@ class Share:
 
     def grow_to(self, n_bytes: int) -> None:
         """Take on a body of so many bytes, or refuse it with 503."""
-        more = n_bytes - self.n_bytes
-        if more <= 0:
+        if n_bytes <= self.n_bytes:
             return
         others = self.budget.n_bytes - self.n_bytes
-        if others and others + n_bytes > self.budget.max_bytes:
-            raise _busy(f"bodies of {others} bytes are in flight")
-        self.budget.n_bytes += more
+        is_too_much = others + n_bytes > self.budget.max_bytes
+        if others and is_too_much and n_bytes > _SMALL_BYTES:
+            raise _busy(f"bodies and answers of {others} bytes are in flight")
+        self.hold(n_bytes)
+
+    def hold(self, n_bytes: int) -> None:
+        """Hold so many bytes, whatever others hold: an answer in the place of its body."""
+        self.budget.n_bytes += n_bytes - self.n_bytes
         self.n_bytes = n_bytes
+
+
+def answer_limit_bytes(settings: ServingSettings) -> int:
+    """Return how long an answer may be: four times the longest body, or a quarter of the memory."""
+    return min(4 * settings.max_payload_bytes, memory_limit_bytes() // 4)
 
 
 def bytes_in_flight(settings: ServingSettings) -> int:

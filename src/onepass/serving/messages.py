@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ class Response(NamedTuple):
     Attributes
     ----------
     status : int
-    body : bytes
+    body : bytes or bytearray
     content_type : str
         Empty where there is no body.
     headers : tuple of pairs of str
@@ -27,7 +28,7 @@ class Response(NamedTuple):
     """
 
     status: int
-    body: bytes = b""
+    body: bytes | bytearray = b""
     content_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -63,6 +64,8 @@ class Request:
         By `time.perf_counter`.
     n_bytes_in, n_rows : int
     durations : Durations
+    held : ExitStack
+        What is held until the answer has been sent.
     """
 
     method: str
@@ -76,6 +79,7 @@ class Request:
     n_bytes_in: int = 0
     n_rows: int = 0
     durations: Durations = field(default_factory=Durations)
+    held: ExitStack = field(default_factory=ExitStack)
 
 
 def to_json(value: Any) -> bytes:

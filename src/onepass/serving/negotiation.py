@@ -10,6 +10,7 @@ from onepass.formats.media import CODECS, MediaType
 from onepass.serving.problems import HttpError
 
 _QUALITY = re.compile(r"0?\.[0-9]*|[01](\.[0-9]*)?", re.ASCII)
+_LONGEST_ACCEPT = 2**12
 _ANY = ("*/*", "*")  # the second is what Java's own client sends
 
 
@@ -66,6 +67,12 @@ def answer_type(accept: str | None, default: str) -> Wanted:
     >>> answer_type("text/*;q=0.5, application/jsonlines; verbose=true", "application/json")
     Wanted(name='application/jsonlines', verbose=True)
     """
+    if accept and len(accept) > _LONGEST_ACCEPT:
+        raise HttpError(
+            406,
+            "not_acceptable",
+            f"Accept has {len(accept)} characters; at most {_LONGEST_ACCEPT} are read",
+        )
     ranges = [_parse(element) for element in (accept or "").split(",") if element.strip()]
     if not ranges:
         return Wanted(default)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+_SMALL_BYTES = 2**16
+
 
 class Upload:
     """What has come of a body.
@@ -19,7 +21,6 @@ class Upload:
 
     Attributes
     ----------
-    pieces : list of bytes
     n_bytes : int
     broken : str
         Why no more will come, where the client did not send it whole; else empty.
@@ -29,7 +30,7 @@ class Upload:
 
     def __init__(self, read_on: Callable[[], None]) -> None:
         self._read_on = read_on
-        self.pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self.n_bytes = 0
         self.broken = ""
         self.is_taken = False
@@ -64,10 +65,20 @@ class Upload:
             self._admit(self.n_bytes)
         except Exception as error:  # noqa: BLE001 - it is for the one who waits
             self._error = error
-            self.pieces.clear()
+            self.drop()
             self._ended.set()
         else:
-            self.pieces.append(piece)
+            self._keep(piece)
+
+    def give(self) -> bytes:
+        """Hand over what was kept; nothing is kept any more, however long the client stays."""
+        pieces, self._pieces = self._pieces, []
+        first = pieces[0] if len(pieces) == 1 else b""
+        return first if isinstance(first, bytes) and first else b"".join(pieces)
+
+    def drop(self) -> None:
+        """Keep nothing of what was kept."""
+        self._pieces = []
 
     def end(self) -> None:
         """Say that it is whole."""
@@ -96,3 +107,13 @@ class Upload:
         if self._error is not None:
             raise self._error
         return True
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep a piece: small ones in one, as each by itself takes more than its bytes."""
+        last = self._pieces[-1] if self._pieces else b""
+        if len(piece) >= _SMALL_BYTES or (piece and not self._pieces):
+            self._pieces.append(piece)
+        elif isinstance(last, bytearray) and len(last) < _SMALL_BYTES:
+            last += piece
+        elif piece:
+            self._pieces.append(bytearray(piece))
