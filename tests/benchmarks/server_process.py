@@ -96,13 +96,18 @@ def running(
     ping: str = "/ping",
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Start a server, and wait until it answers; whatever is left of its group is ended after."""
+    """Start a server beside its log, and wait until it answers; all its group is ended after."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}
     environment = {**clean, **ONE_THREAD, **(variables or {})}
     with log.open("wb") as out:
         begun = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment, start_new_session=True
+        process = subprocess.Popen(  # MLServer writes files to where it is started
+            command,
+            stdout=out,
+            stderr=out,
+            env=environment,
+            cwd=log.parent,
+            start_new_session=True,
         )
     try:
         _wait_for(process, port, ping, log)
@@ -115,6 +120,12 @@ def onepass(base: Path, port: int) -> list[str | Path]:
     """Return the command that serves the model under a directory."""
     command = [sys.executable, "-m", "onepass.cli.main", "serve", "--base", base]
     return [*command, "--port", str(port)]
+
+
+def busy_seconds() -> float:
+    """Return seconds in which this machine's processors were busy, for whomever."""
+    user, nice, system, _, _, *rest = map(int, _read("", "stat").splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / TICKS_A_SECOND
 
 
 def free_ports(n: int) -> list[int]:
@@ -155,7 +166,7 @@ def _stat(pid: int) -> list[str]:
     return _read(pid, "stat").rpartition(")")[2].split()
 
 
-def _read(pid: int, name: str) -> str:
+def _read(pid: int | str, name: str) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/{name}").read_text()
     return ""

@@ -5,9 +5,9 @@
 Shapes are FORMAT:ROWSxFEATURESxCLUSTERS. All servers run at once, in processes of their own with
 one thread of linear algebra each; they take turns, round by round, and figures are medians of
 rounds. Client and servers share the processors of one machine: what a server takes of them is read
-from the kernel, and requests for a second of its processors is the figure that does not depend on
-the client. The rows of a shape are the same for all, and so are their labels, which is checked
-before anything is timed:
+from the kernel, and requests for a second of its processors is the figure that depends least on the
+client, and on others, whose share of the machine is told. All are asked for the same rows, and must
+answer with the closest centers, which is checked before anything is timed:
 
 Onepass    `onepass serve`. It answers with label and distance: in JSON, or in RecordIO-protobuf
            where it is asked in that. The others answer with labels alone, in JSON.
@@ -31,12 +31,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,12 +49,12 @@ from onepass.resources import available_cpus
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's --doctest-modules imports it from afar
 from data_sets import DEFAULT_CACHE
 from load_client import BadAnswerError, ask, load
-from server_process import Server
+from server_process import Server, busy_seconds
 from serving_bodies import FORMATS, Truth
+from serving_cases import Case, Shape, centers_of, draw, number
 from serving_floor import floor_s
 from serving_peers import Body, Peer, Way, peers
 
-MAX_BYTES = 100_000_000
 MIB = 2**20
 PEERS = ("onepass", "mlserver", "flask")
 BODIES = ("csv:1", "csv:1000", "json:1000", "recordio:100000")
@@ -62,33 +63,11 @@ MODELS = ["1000x400", "50000x1000"]
 LARGEST_OF_OTHERS = 2**22
 """Values of a model: with larger ones only ours is started."""
 
-FIGURES = ("per_s", "p50_ms", "p99_ms", "cpu_ms", "client_cpu_ms")
+FIGURES = ("per_s", "p50_ms", "p99_ms", "cpu_ms", "client_cpu_ms", "others")
 HEAD = """
 | body | server | requests/s, {0} connections | rows/s | p50 ms | p99 ms | CPU ms a request \
 | requests a CPU s |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
-
-
-class Shape(NamedTuple):
-    """What is asked: so many rows, of a model of so many clusters."""
-
-    format: str
-    n_rows: int
-    n_features: int
-    n_clusters: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shape:
-        name, _, numbers = text.partition(":")
-        return cls(name, *map(int, numbers.split("x")))
-
-    @property
-    def model(self) -> tuple[int, int]:
-        return self.n_clusters, self.n_features
-
-    def title(self) -> str:
-        name, rows = FORMATS[self.format].title, f"{self.n_rows:,} x {self.n_features}"
-        return f"{name}, {rows}, k = {self.n_clusters:,}"
 
 
 class Target(NamedTuple):
@@ -97,38 +76,6 @@ class Target(NamedTuple):
     title: str
     server: Server
     request: bytes
-
-
-@dataclass
-class Case:
-    """A shape, and what was measured of it: figures by server and number of connections."""
-
-    shape: Shape
-    body: Body
-    figures: dict[tuple[str, int], list[dict[str, float]]] = field(default_factory=dict)
-    titles: dict[tuple[str, int], str] = field(default_factory=dict)
-    floor_ms: float = 0.0
-
-    def median(self, peer: str, n_connections: int, name: str) -> float:
-        rounds = self.figures.get((peer, n_connections), [])
-        return statistics.median(found[name] for found in rounds) if rounds else np.nan
-
-
-def centers_of(model: tuple[int, int]) -> np.ndarray:
-    return 3 * np.random.default_rng(0).standard_normal(model, np.float32)
-
-
-def draw(shape: Shape, centers: np.ndarray) -> Case:
-    """Draw rows around centers, as many as the body may have."""
-    rng, write = np.random.default_rng(1), FORMATS[shape.format].write
-    rows = centers[rng.integers(0, len(centers), shape.n_rows)]
-    rows += rng.standard_normal(rows.shape, np.float32)
-    data = write(rows)
-    if len(data) > MAX_BYTES:
-        rows = rows[: len(rows) * MAX_BYTES // len(data) * 99 // 100]
-        data = write(rows)
-    wanted = FORMATS["recordio"].content_type if shape.format == "recordio" else ""
-    return Case(shape._replace(n_rows=len(rows)), Body(shape.format, rows, data, wanted))
 
 
 @contextlib.contextmanager
@@ -178,12 +125,14 @@ def _answers_right(peer: Peer, target: Target, way: Way, truth: Truth) -> bool:
 
 
 def one_load(target: Target, n_connections: int, seconds: float) -> dict[str, float]:
-    """Measure once."""
-    before = target.server.cpu_seconds()
+    """Measure once; `others` is the share of the machine that neither server nor client took."""
+    busy, before = busy_seconds(), target.server.cpu_seconds()
     found = load(target.server.port, target.request, n_connections, seconds)
-    cpu_s, n = target.server.cpu_seconds() - before, len(found.latencies_s)
+    cpu_s, busy = target.server.cpu_seconds() - before, busy_seconds() - busy
+    n = len(found.latencies_s)
     p50, p99 = np.percentile(found.latencies_s, (50, 99)) * 1000
-    figures = (n / found.wall_s, p50, p99, 1000 * cpu_s / n, 1000 * found.client_cpu_s / n)
+    others = max(0, busy - cpu_s - found.client_cpu_s) / found.wall_s / (os.cpu_count() or 1)
+    figures = (n / found.wall_s, p50, p99, 1000 * cpu_s / n, 1000 * found.client_cpu_s / n, others)
     return {"n": n, **dict(zip(FIGURES, map(float, figures), strict=True))}
 
 
@@ -238,19 +187,16 @@ def line(case: Case, name: str, peer: Peer, connections: list[int]) -> str:
     return f"| {case.shape.title()} | {title} | {' | '.join(cells)} |"
 
 
-def number(value: float) -> str:
-    """Write three digits, or all where there are more before the point."""
-    if np.isnan(value):
-        return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def side_by_side(cases: list[Case], chosen: dict[str, Peer], n_connections: int) -> None:
     titles = [peer.title for peer in chosen.values()]
-    print(
-        f"\nWith {n_connections} connections; requests a second, and for a second of the server's "
-    )
-    print("processors; last, processor time of Onepass for a request over that of the floor:\n")
+    rounds = [one for case in cases for found in case.figures.values() for one in found]
+    others = [100 * one["others"] for one in rounds]
+    print(f"""
+Others took {np.median(others):.0f} % of the machine meanwhile, {max(others):.0f} % at most.
+
+With {n_connections} connections; requests a second, and for a second of the server's processors;
+last, processor time of Onepass for a request over that of the floor:
+""")
     heads = [f"{title}, /s" for title in titles] + [f"{title}, / CPU s" for title in titles]
     print(f"| body | {' | '.join(heads)} | CPU / floor |")
     print(f"| --- |{' ---: |' * (len(heads) + 1)}")
@@ -333,6 +279,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure and print."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the servers on the way out
     chosen = {name: peer for name, peer in peers().items() if name in options.peers}
     for peer in chosen.values():
         print(f"{peer.title}: {peer.versions(options.cache)}")
