@@ -132,8 +132,9 @@ def one_load(target: Target, n_connections: int, seconds: float) -> dict[str, fl
     n = len(found.latencies_s)
     p50, p99 = np.percentile(found.latencies_s, (50, 99)) * 1000
     others = max(0, busy - cpu_s - found.client_cpu_s) / found.wall_s / (os.cpu_count() or 1)
-    figures = (n / found.wall_s, p50, p99, 1000 * cpu_s / n, 1000 * found.client_cpu_s / n, others)
-    return {"n": n, **dict(zip(FIGURES, map(float, figures), strict=True))}
+    cpu_ms, client_ms = 1000 * cpu_s / n, 1000 * found.client_cpu_s / n
+    figures = map(float, (n / found.wall_s, p50, p99, cpu_ms, client_ms, others))
+    return {"n": n, **dict(zip(FIGURES, figures, strict=True))}
 
 
 def measure(case: Case, able: dict[str, list[Target]], options: argparse.Namespace) -> None:
@@ -212,13 +213,14 @@ def start_once(peer: Peer, model: tuple[int, int], cache: Path) -> dict[str, flo
     centers = centers_of(model)
     row = centers[:1]
     body = Body("json", row, FORMATS["json"].write(row))
-    [way] = [way for way in peer.ways if "json" in way.formats]
+    (way,) = [way for way in peer.ways if "json" in way.formats]
     with tempfile.TemporaryDirectory() as name:
         peer.prepare(peer.python(cache), centers, Path(name))
         with peer.running(peer.variants[0], Path(name), cache) as server:
-            pinged = time.perf_counter()
-            complaint = Truth(row, centers).complaint(way.read(ask(server.port, way.request(body))))
+            pinged, request = time.perf_counter(), way.request(body)
+            answer = ask(server.port, request)
             answered_s = server.ready_s + time.perf_counter() - pinged
+            complaint = Truth(row, centers).complaint(way.read(answer))
             assert not complaint, complaint
             server.settle()
             n_processes, pss = len(server.pids()), server.pss_bytes()
