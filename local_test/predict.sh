@@ -10,6 +10,7 @@ type=${2:-}
     *.csv) type=text/csv ;;
     *.json) type=application/json ;;
     *.jsonl) type=application/jsonlines ;;
+    *.npy) type=application/x-npy ;;
     *) type=application/x-recordio-protobuf ;;
 esac
 url=http://localhost:${PORT:-8080}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import shutil
 import subprocess
@@ -261,6 +262,25 @@ def test_another_process_restores_what_was_loaded(root, tmp_path, caplog):
         third.restore()
     assert [model.name for model in third.page().models] == ["b/ü"]
     assert "model 'a' is not there any more" in caplog.text
+
+
+def test_what_is_not_restored_yet_stays_noted(root, url, tmp_path):
+    journal = tmp_path / "journal.json"
+    first = ModelStore(root, journal=journal)
+    for name in ("a", "b", "c"):
+        first.load(name, url)
+    second = ModelStore(root, journal=journal)
+    noted = []
+    load = second.load
+
+    def load_and_look(name, place):
+        told = load(name, place)
+        noted.append(sorted(json.loads(journal.read_bytes())))
+        return told
+
+    second.load = load_and_look
+    second.restore()
+    assert noted == [["a", "b", "c"]] * 3
 
 
 def test_models_that_could_not_be_loaded_again_in_time_are_told(root, url, tmp_path, caplog):

@@ -6,6 +6,8 @@ import gzip
 import io
 import tarfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,20 +79,10 @@ def read_member(archive: Path, name: str, *, limit_bytes: int) -> bytes:
     TooLargeError
         When the file, a header or all of it together is larger than accepted.
     """
-    limit = limit_bytes + _MAX_OTHER_BYTES
-    try:
-        with gzip.open(archive) as zipped:
-            with tarfile.open(fileobj=_Headers(zipped, limit), mode="r:") as tar:
-                found = _find(tar, name, limit_bytes)
-            zipped.seek(found.offset_data)
-            data = _read(zipped, found.size)
-            _read_to_the_end(zipped, limit)
-    except DecodeError as error:
-        raise error.within(str(archive)) from error
-    except _BROKEN as error:
-        raise DecodeError(
-            f"this is no readable .tar.gz archive: {error}", source=str(archive)
-        ) from error
+    with _member(archive, name, limit_bytes) as (zipped, found):
+        zipped.seek(found.offset_data)
+        data = _read(zipped, found.size)
+        _read_to_the_end(zipped, limit_bytes + _MAX_OTHER_BYTES)
     if len(data) != found.size:
         raise DecodeError(f"the archive ends inside {name}", source=str(archive))
     return data
@@ -101,11 +93,21 @@ def member_bytes(archive: Path, name: str, *, limit_bytes: int) -> int:
 
     Parameters and errors are those of `read_member`.
     """
+    with _member(archive, name, limit_bytes) as (_, found):
+        return found.size
+
+
+@contextmanager
+def _member(
+    archive: Path, name: str, limit_bytes: int
+) -> Iterator[tuple[gzip.GzipFile, tarfile.TarInfo]]:
+    """Open an archive and find a file in it; what is wrong with either is told with its name."""
     try:
         with gzip.open(archive) as zipped:
             headers = _Headers(zipped, limit_bytes + _MAX_OTHER_BYTES)
             with tarfile.open(fileobj=headers, mode="r:") as tar:
-                return _find(tar, name, limit_bytes).size
+                found = _find(tar, name, limit_bytes)
+            yield zipped, found
     except DecodeError as error:
         raise error.within(str(archive)) from error
     except _BROKEN as error:

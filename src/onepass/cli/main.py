@@ -164,7 +164,9 @@ def convert(inputs: tuple[str, ...], output: str, **options: Any) -> None:
 def serve(base: Path, port: int | None) -> None:
     """Answer GET /ping and POST /invocations with the model under BASE/model.
 
-    The model is BASE/model/model_algo-1, or the one in BASE/model/model.tar.gz.
+    The model is BASE/model/model_algo-1, or the one in BASE/model/model.tar.gz. With
+    SAGEMAKER_MULTI_MODEL=true in the environment there are none at first: requests to /models load
+    them from under BASE/models. Other variables are in the README.
 
     Exit codes: 0 stopped by a signal; 2 there is no readable model; 3 the port is taken.
     """
@@ -194,8 +196,8 @@ def predict(
     header; 'text/csv; label_size=1' drops a label), JSON, JSON Lines, RecordIO-protobuf and NumPy.
     - is standard input.
 
-    Answers are those of `serve`, to the byte, of all rows in their order; memory does not grow with
-    their number. A file is written whole, or not at all.
+    Answers are those of `serve`, of all rows in their order, with an end of the last line; memory
+    does not grow with their number. A file is written whole, or not at all.
 
     Exit codes: 0 scored; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
     130 stopped by Ctrl-C; 143 stopped by SIGTERM.

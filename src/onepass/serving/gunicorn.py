@@ -44,8 +44,8 @@ class Server(BaseApplication):
     Parameters
     ----------
     store : ModelStore
-        What it holds has been loaded before workers are forked, which share its memory. Nothing is
-        computed before the fork: some linear algebra libraries do not survive one.
+        What it holds has been loaded before workers are forked, which share its memory. Nothing
+        before the fork starts a thread: some linear algebra libraries do not survive one.
     settings : ServingSettings
     ready : callable
         Called in each worker before it listens; what it raises ends the server.

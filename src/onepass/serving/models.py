@@ -115,6 +115,7 @@ class ModelStore:
         self._reserve_bytes = reserve_bytes
         self._entries: dict[str, _Entry] = {}
         self._loading: dict[str, int] = {}  # and the memory it will take
+        self._to_restore: dict[str, str] = {}
         self._changed = threading.Condition()
 
     def put(self, name: str, model: KMeansModel, url: str) -> None:
@@ -134,7 +135,10 @@ class ModelStore:
         if self._journal is None or not self._journal.exists():
             return
         deadline = time.monotonic() + patience_s
-        for name, url in orjson.loads(self._journal.read_bytes()).items():
+        # Those that have not been tried stay noted, in case this process is ended meanwhile.
+        self._to_restore = orjson.loads(self._journal.read_bytes())
+        while self._to_restore:
+            name, url = self._to_restore.popitem()
             try:
                 if time.monotonic() > deadline:
                     raise PlatformError("to load all that were there before takes too long")
@@ -216,7 +220,8 @@ class ModelStore:
     def _keep_journal(self) -> None:
         if self._journal is None:
             return
-        told = orjson.dumps({name: entry.url for name, entry in self._entries.items()})
+        urls = {name: entry.url for name, entry in self._entries.items()}
+        told = orjson.dumps(self._to_restore | urls)
         new = self._journal.with_suffix(".new")
         try:
             new.write_bytes(told)
