@@ -6,7 +6,7 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS builder
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
-# For the package's one part in C. Compiler and pip stay behind in this stage.
+# For the package's parts in C. Compiler and pip stay behind in this stage.
 RUN apt-get update -qq \
     && apt-get install -qq --no-install-recommends gcc libc6-dev >/dev/null \
     && rm -rf /var/lib/apt/lists/*
@@ -18,9 +18,8 @@ RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
         --require-hashes --only-binary :all: -r requirements.lock \
     # Test suites, 33 MB and as much again with bytecode, and what pyarrow has for other tasks than
     # CSV and Parquet: Flight, S3, sources, headers and second copies, 61 MB. Nothing here
-    # imports them. simdjson comes with what its debugger needs, 7 MB.
+    # imports them.
     && find /opt/onepass -type d -name tests -prune -exec rm -r {} + \
-    && strip --strip-unneeded /opt/onepass/lib/python3*/site-packages/csimdjson.*.so \
     && cd /opt/onepass/lib/python3*/site-packages/pyarrow \
     && rm -r include includes src *.pyx *.pxd *.pxi _flight.*.so _s3fs.*.so libarrow_flight.* \
         libarrow_python_flight.* libarrow_s3.* \

@@ -3,6 +3,7 @@
 from setuptools import Extension, setup
 
 KERNELS = "src/onepass/cluster/kernels"
+FORMATS = "src/onepass/formats"
 PARTS = "search", "lloyd", "starts", "pivots", "absorb"
 
 setup(
@@ -15,8 +16,8 @@ setup(
             optional=True,  # without a compiler, NumPy does the work: slower, with the same results
         ),
         Extension(
-            "onepass.formats._records",
-            ["src/onepass/formats/records.c"],
+            "onepass.formats._native",
+            [f"{FORMATS}/records.c", f"{FORMATS}/numbers.c"],
             extra_compile_args=["-O3", "-Wall", "-Wextra"],
             optional=True,  # as above
         ),

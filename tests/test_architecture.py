@@ -48,7 +48,6 @@ WALLS = {
     "uvicorn": ("serving/connections.py", "serving/gunicorn.py"),
     "httptools": ("serving/connections.py",),
     "prometheus_client": ("serving/metrics.py",),
-    "simdjson": ("formats/numbers.py",),
     "orjson": ("formats/answers.py", "serving/"),
     "google": ("formats/",),
     "dask": ("distributed/",),

@@ -6,6 +6,7 @@ In this process, on one thread, without HTTP, and without a look at whether the 
 from __future__ import annotations
 
 import io
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -13,10 +14,14 @@ from functools import partial
 
 import numpy as np
 import orjson
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import simdjson
 from threadpoolctl import threadpool_limits
+
+from onepass.formats.compiled import Form
+from onepass.formats.numbers import read_rows
 
 TILE_VALUES = 2**18
 TRIES = 5
@@ -28,9 +33,11 @@ def floor_s(name: str, body: bytes, rows: np.ndarray, centers: np.ndarray, secon
     """Return the seconds of a processor that one request takes at least: median of many."""
     with threadpool_limits(1):
         parses = parsers(name, body, rows)
-        for parse in parses:
+        for parse in parses.values():
             np.testing.assert_array_equal(parse(body), rows)
-        fastest = min(parses, key=lambda parse: median_s(partial(parse, body), seconds / 10))
+        fastest = min(
+            parses.values(), key=lambda parse: median_s(partial(parse, body), seconds / 10)
+        )
         search = Search(centers)
         encode = encode_records if name == "recordio" else encode_text
         return median_s(lambda: encode(*search(fastest(body))), seconds)
@@ -46,7 +53,7 @@ def median_s(function: Callable[[], object], seconds: float) -> float:
     return statistics.median(took)
 
 
-def parsers(name: str, body: bytes, rows: np.ndarray) -> list[Parse]:
+def parsers(name: str, body: bytes, rows: np.ndarray) -> dict[str, Parse]:
     """Return ways to read just this kind of body, where it is as `serving_bodies` writes it."""
     shape, parser = rows.shape, simdjson.Parser()
 
@@ -55,19 +62,33 @@ def parsers(name: str, body: bytes, rows: np.ndarray) -> list[Parse]:
         return numbers.astype(np.float32).reshape(shape)
 
     if name == "recordio":
-        return [_records(body, rows)]
+        return {"numpy": _records(body, rows)}
     if name == "csv":
-        return [
-            lambda body: np.loadtxt(io.BytesIO(body), np.float32, delimiter=",", ndmin=2),
-            lambda body: _orjson(b"[%b]" % body.replace(b"\n", b",")).reshape(shape),
-            lambda body: simd(b"[%b]" % body.replace(b"\n", b",")),
-            partial(_arrow, shape[1]),
-        ]
+        lines = Form(b"\n", shape[1], is_lines=True, is_lax=True)
+        return {
+            "onepass": lambda body: read_rows(body, lines),
+            "simdjson": lambda body: simd(b"[%b]" % body.replace(b"\n", b",")),
+            "pyarrow": partial(_arrow, shape[1]),
+            "orjson": lambda body: _orjson(b"[%b]" % body.replace(b"\n", b",")).reshape(shape),
+            "pandas": lambda body: pd.read_csv(
+                io.BytesIO(body), header=None, dtype=np.float32
+            ).to_numpy(),
+            "numpy": lambda body: np.loadtxt(io.BytesIO(body), np.float32, delimiter=",", ndmin=2),
+        }
     head, between, tail = b'{"instances":[{"features":', b']},{"features":[', b"}]}"
-    return [
-        lambda body: np.array([one["features"] for one in orjson.loads(body)["instances"]], "f4"),
-        lambda body: simd(body[len(head) : -len(tail)].replace(between, b",")),
-    ]
+    instances = Form(between, shape[1])
+    return {
+        "onepass": lambda body: read_rows(
+            memoryview(body)[len(head) + 1 : -len(tail) - 1], instances
+        ),
+        "simdjson": lambda body: simd(body[len(head) : -len(tail)].replace(between, b",")),
+        "orjson": lambda body: np.array(
+            [one["features"] for one in orjson.loads(body)["instances"]], np.float32
+        ),
+        "json": lambda body: np.array(
+            [one["features"] for one in json.loads(body)["instances"]], np.float32
+        ),
+    }
 
 
 def _orjson(array: bytes) -> np.ndarray:

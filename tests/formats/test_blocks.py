@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.errors import DecodeError, TooLargeError, WidthError
-from onepass.formats import csv, csv_blocks, json_blocks, npy, records
+from onepass.formats import csv, csv_blocks, json_blocks, npy, numbers, records
 from onepass.formats import json as strict_json
 from onepass.formats.answers import Answers
-from onepass.formats.numbers import read_rows
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_writer import write_answers, write_rows
 from onepass.formats.recordio import next_record
@@ -350,12 +349,17 @@ def test_blocks_end_with_lines_and_only_the_last_is_blank_at_its_end():
     ]
 
 
-@pytest.mark.parametrize(
-    "arrays",
-    [b"", b"1,2", b"[1]", b"[1,2,3]", b"[1,2],3", b"[1,true]", b"[1,2],", b"[1,1e39]"],
-)
-def test_what_are_no_arrays_of_the_width_is_not_read(arrays):
-    assert read_rows(arrays, 2) is None
+@pytest.mark.parametrize("shape", SHAPES)
+def test_where_nothing_was_compiled_the_slow_readers_read_the_same(monkeypatch, shape):
+    monkeypatch.setattr(numbers, "is_compiled", lambda: False)
+    monkeypatch.setattr(json_blocks, "MAX_STRICT_BYTES", 100)
+    table = np.concatenate([ROWS] * 20)
+    for blocks in (
+        csv_blocks.read_blocks([as_csv(table)], 2, block_bytes=50),
+        json_blocks.read_blocks([document(shape(table))], 2, block_bytes=50),
+        json_blocks.read_line_blocks([lines(shape(table))], 2, block_bytes=50),
+    ):
+        np.testing.assert_array_equal(collect(blocks), table)
 
 
 @pytest.mark.parametrize("instances", [b"[1,[2]]", b"[[1],2],[3,4]", b"[1,2],[3,[4]]"])

@@ -1,4 +1,4 @@
-"""What `records.c` was compiled to: how it is loaded and what it is given.
+"""What the C of this package was compiled to: how it is loaded and what it is given.
 
 Everything here expects arrays that are contiguous and of the right type, as its callers make them;
 sizes are checked before an address is given away.
@@ -42,6 +42,43 @@ class _Room(ctypes.Structure):
         ("n_values", ctypes.c_int64),
         ("n_labels", ctypes.c_int64),
     )
+
+
+class _Form(ctypes.Structure):
+    _fields_ = (
+        ("between", ctypes.c_char_p),
+        ("n_between", ctypes.c_int64),
+        ("n_columns", ctypes.c_int64),
+        ("n_dropped", ctypes.c_int64),
+        ("is_lines", ctypes.c_int64),
+        ("is_lax", ctypes.c_int64),
+    )
+
+
+class Form(NamedTuple):
+    """How rows of numbers stand in a text, with commas between numbers and blanks about them.
+
+    Attributes
+    ----------
+    between : bytes
+        What stands between two rows, which must not begin with a blank; may be empty where there is
+        one row.
+    n_columns : int
+        Numbers of a row, one at least.
+    n_dropped : int
+        Of them, how many at the left are left out; fewer than all.
+    is_lines : bool
+        Whether a line end is no blank.
+    is_lax : bool
+        Whether numbers may also be written like ``+1``, ``.5``, ``5.`` and ``007``, which JSON
+        does not allow.
+    """
+
+    between: bytes
+    n_columns: int
+    n_dropped: int = 0
+    is_lines: bool = False
+    is_lax: bool = False
 
 
 class Room(NamedTuple):
@@ -132,6 +169,16 @@ def decode_sparse(data: Bytes, n_features: int, room: Room) -> DecodedSparse:
     return DecodedSparse(n_done.value, int(n_rows))
 
 
+def read_numbers(text: Bytes, form: Form, out: Rows) -> int:
+    """Read rows of numbers into `out`; returns how many, or -1 where the text is anything else."""
+    _check(0 <= form.n_dropped < form.n_columns, "rows of no columns")
+    _check(out.shape[1] == form.n_columns - form.n_dropped, "rows of another shape")
+    _check(out.flags.c_contiguous, "rows of another layout")
+    given = ctypes.byref(_Form(form.between, len(form.between), *form[1:]))
+    data = text.ctypes.data
+    return int(_library().onepass_numbers(data, len(text), given, len(out), out.ctypes.data))
+
+
 def _check(good: bool, problem: str) -> None:
     """Refuse what would make C read or write where it must not."""
     if not good:
@@ -140,9 +187,9 @@ def _check(good: bool, problem: str) -> None:
 
 @functools.cache
 def _file() -> Path | None:
-    """Return what `records.c` was compiled to when this package was installed."""
+    """Return what was compiled when this package was installed."""
     folder = Path(__file__).parent
-    places = (folder / f"_records{suffix}" for suffix in EXTENSION_SUFFIXES)
+    places = (folder / f"_native{suffix}" for suffix in EXTENSION_SUFFIXES)
     return next((place for place in places if place.exists()), None)
 
 
@@ -151,8 +198,10 @@ def _library() -> Any:
     """Load it; Python's lock is let go while a function of it runs."""
     library = ctypes.CDLL(str(_file()))
     array, number, given = ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p
-    library.onepass_dense.restype = number
-    library.onepass_dense.argtypes = array, given, number, array
-    library.onepass_sparse.restype = number
-    library.onepass_sparse.argtypes = array, number, number, given, given
+    for function, arguments in (
+        (library.onepass_dense, (array, given, number, array)),
+        (library.onepass_sparse, (array, number, number, given, given)),
+        (library.onepass_numbers, (array, number, given, number, array)),
+    ):
+        function.restype, function.argtypes = number, arguments
     return library

@@ -1,19 +1,17 @@
 """CSV bodies, block by block: fast where they are plain, and as strict as `onepass.formats.csv`.
 
-Lines become arrays of JSON, whose parser is the fastest there is for numbers. Where that does not
-go, because numbers are written like ``+1`` or ``.5`` or because something is wrong, the slow reader
-takes the block, or says what is wrong with it.
+Where a block is not plain, because its lines do not all end alike or because something is wrong,
+the slow reader takes it, or says what is wrong with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from onepass.errors import WidthError
 from onepass.formats import csv
 from onepass.formats.arrays import Rows
+from onepass.formats.compiled import Form
 from onepass.formats.numbers import read_rows
 from onepass.formats.text_lines import BLOCK_BYTES, blocks_of_lines
 
@@ -60,24 +58,14 @@ def read_blocks(
     n_rows = 0
     limit_bytes = _BYTES_A_LINE + _BYTES_A_FIELD * (n_features + min(label_size, _MOST_LABELS))
     for text in blocks_of_lines(pieces, limit_bytes, block_bytes=block_bytes):
-        rows = _read_plain(text, n_columns)
+        end = b"\r\n" if text.find(b"\r\n", 0, text.find(b"\n") + 1) >= 0 else b"\n"
+        lines = memoryview(text)[: len(text) - len(end) if text.endswith(end) else None]
+        rows = read_rows(lines, Form(end, n_columns, label_size, is_lines=True, is_lax=True))
         if rows is None:
             rows = csv.read_rows(text, label_size=label_size, n_before=n_rows, n_columns=n_columns)
             _check_width(rows.shape[1], n_features, label_size, n_rows)
-        else:
-            rows = np.ascontiguousarray(rows[:, label_size:])
         n_rows += len(rows)
         yield rows
-
-
-def _read_plain(text: bytes, n_columns: int) -> Rows | None:
-    """Read lines of so many numbers as JSON writes them; None where these are others."""
-    if b"\r" in text:
-        text = text.replace(b"\r\n", b"\n")
-    if b"[" in text or b"\r" in text:
-        return None
-    lines = text.removesuffix(b"\n").replace(b"\n", b"],[")
-    return read_rows(b"[%b]" % lines, n_columns)
 
 
 def _check_width(n_there: int, n_features: int, label_size: int, n_before: int) -> None:

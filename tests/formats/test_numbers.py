@@ -1,0 +1,210 @@
+"""Text to rows of numbers: every number is what Python makes of it, and nothing else is read."""
+
+from __future__ import annotations
+
+import json
+import locale
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from onepass.errors import AlgorithmError
+from onepass.formats import numbers
+from onepass.formats.compiled import Form, is_compiled
+from onepass.formats.numbers import read_rows
+
+pytestmark = pytest.mark.skipif(not is_compiled(), reason="no compiler was there")
+
+LAX = Form(b"\n", 1, is_lines=True, is_lax=True)
+STRICT = Form(b"],[", 1)
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def rounded(text):
+    """To the nearest double, then to the nearest float."""
+    with np.errstate(over="ignore"):
+        return np.float32(float(text))
+
+
+def read_one(text, form=LAX):
+    rows = read_rows(text.encode(), form)
+    return None if rows is None else rows[0, 0]
+
+
+def same(text):
+    expected = rounded(text)
+    for form in (LAX, STRICT):
+        found = read_one(text, form)
+        if np.isinf(expected):
+            assert found is None
+        else:
+            assert (found, np.signbit(found)) == (expected, np.signbit(expected)), text
+
+
+@st.composite
+def decimals(draw):
+    """Numbers as JSON writes them, of any length and size."""
+    digits = draw(st.integers(0, 10 ** draw(st.integers(1, 25))))
+    text = str(digits)
+    if draw(st.booleans()):
+        text += "." + "0" * draw(st.integers(0, 30)) + str(draw(st.integers(0, 10**22)))
+    if draw(st.booleans()):
+        text += draw(st.sampled_from("eE")) + draw(st.sampled_from(["", "+", "-"]))
+        text += str(draw(st.integers(0, 60)))
+    return draw(st.sampled_from(["", "-"])) + text
+
+
+@st.composite
+def halfway(draw):
+    """Numbers at, or next to, the middle between two float32: rounding is hardest there."""
+    bits = draw(st.integers(0, 0x7F7FFFFE))
+    low, high = np.uint32([bits, bits + 1]).view(np.float32)
+    middle = (Fraction(float(low)) + Fraction(float(high))) / 2
+    middle += draw(st.sampled_from([-1, 0, 0, 1])) * Fraction(10) ** draw(st.integers(-60, -10))
+    n_digits = draw(st.integers(6, 40))
+    exponent = int(np.floor(np.log10(float(middle)))) if middle > 0 else 0
+    scaled = round(middle / Fraction(10) ** (exponent - n_digits))
+    return f"{scaled}e{exponent - n_digits}"
+
+
+@given(decimals())
+@example("0" * 1 + "." + "0" * 25 + "1234567890123456789")
+@example("16777217")  # exactly between two float32
+@example("16777219.0")
+@example("9007199254740993")  # exactly between two doubles
+@example("3.4028235677973366e38")  # exactly between the largest and what is infinite
+@example("3.4028235677973362e38")
+@example("1.401298464324817e-45")
+@example("7.006492321624085e-46")  # half of the least
+@example("7.006492321624086e-46")
+@example("1.1754943508222875e-38")  # the least that is normal
+@example("1.1754942807573643e-38")
+@example("123456789012345678901234567890e-20")
+@example("-0")
+@example("-0.0")
+@example("0e9999")
+@example("1e-9999")
+def test_a_number_is_what_python_makes_of_it(text):
+    same(text)
+
+
+@settings(max_examples=500)
+@given(halfway())
+def test_a_number_about_halfway_between_two_is_what_python_makes_of_it(text):
+    same(text)
+
+
+@pytest.mark.parametrize("write", ["%.6f", "%.9g", "%.17g", "%r", "%.3e", "%d", "%.25f"])
+def test_tables_are_what_numpy_makes_of_them(write):
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(500, 40)) * 10.0 ** rng.integers(-9, 9, size=(500, 40))
+    text = "\n".join(",".join(write % float(x) for x in row) for row in table)
+    with np.errstate(over="ignore"):
+        expected = np.loadtxt(text.split("\n"), np.float64, delimiter=",").astype(np.float32)
+    np.testing.assert_array_equal(
+        read_rows(text.encode(), LAX._replace(n_columns=40)), expected, strict=True
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 24, 100, 490])
+def test_digits_of_any_number_are_read_up_to_the_end_of_the_text(n):
+    for text in ("1" + "2" * n, "0." + "3" * n + "1", "5" * n + "4.25", "0" * n + "7"):
+        scaled = f"{text}e-{n}"
+        assert read_one(scaled) == rounded(scaled)
+        assert read_one(f" {scaled}\t") == rounded(scaled)
+        assert n > 20 or read_one(text) == rounded(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["+1", ".5", "5.", "-.5", "+.5e1", "007", "-00.10", "1.e3", "0000000000000000000001"]
+)
+def test_numbers_that_json_does_not_allow_are_read_where_they_may_be(text):
+    assert read_one(text) == rounded(text)
+    assert read_one(text, STRICT) is None
+
+
+WORDS = ". - + e5 1e 1e+ -e1 --1 +-1 -+1 1,2 1;2 0x1 1_0 1f nan inf Infinity 1e39 -1e39 1.5.2 1e5.0"
+MORE_WORDS = '\x00 1\x00 1e00000 "1" \u0661 1\n \n1 1\r 1\v'
+
+
+@pytest.mark.parametrize(
+    "text", [*WORDS.split(" "), *MORE_WORDS.split(" "), "", " ", "1 2", "1\n\n2", "9" * 513]
+)
+def test_what_is_no_number_is_not_read(text):
+    assert read_one(text) is None
+
+
+def test_blanks_may_be_about_numbers():
+    form = Form(b"],[", 2)
+    assert read_rows(b" 1\t,\n2 \r],[3 , 4\n", form).tolist() == [[1, 2], [3, 4]]
+    assert read_rows(b" 1\t,\n2 \r],[3 , 4\n", form._replace(is_lines=True)) is None
+    assert read_rows(b"1,2] ,[3,4", form) is None
+
+
+TABLES = r"1,2\n \n1,2 1\n2 1,2,3 1,2\n3 1,2\n3,4,5 1,2\n\n3,4 1,2,\n3,4"
+MORE_TABLES = r",1,2 1,2\r\n3,4 1,2\n3,x 1,2\n3, 1,,2"
+
+
+@pytest.mark.parametrize("text", ["1,2 3,4", *TABLES.split(" "), *MORE_TABLES.split(" ")])
+def test_what_are_no_rows_of_the_width_is_not_read(text):
+    lines = text.replace(r"\r", "\r").replace(r"\n", "\n").encode()
+    assert read_rows(lines, LAX._replace(n_columns=2)) is None
+
+
+def test_one_row_needs_nothing_between_rows_and_two_do():
+    assert read_rows(b"1,2", Form(b"", 2)).tolist() == [[1, 2]]
+    assert read_rows(b"1-2", Form(b"", 1)) is None
+    assert read_rows(b"1,2-3,4", Form(b"", 2)) is None
+
+
+def test_columns_at_the_left_are_left_out():
+    text = b"7,1,2\n8,3,4\n1e5,5,6"
+    assert read_rows(text, Form(b"\n", 3, 1, True)).tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert read_rows(text, Form(b"\n", 3, 2, True)).tolist() == [[2], [4], [6]]
+    assert read_rows(b"x,1,2", Form(b"\n", 3, 1, True)) is None
+    with pytest.raises(AlgorithmError):
+        read_rows(text, Form(b"\n", 3, 3, True))
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_nothing_behind_the_text_is_read(kind):
+    text = b"1,2\n3,45678901234567890"
+    for n in range(len(text) + 1):
+        part = kind(text)[:n]
+        found = read_rows(part, Form(b"\n", 2, is_lines=True))
+        if text[:n].count(b",") == text[:n].count(b"\n") + 1 and text[n - 1 : n].isdigit():
+            expected = [[float(x) for x in row.split(b",")] for row in text[:n].split(b"\n")]
+            np.testing.assert_array_equal(found, np.float32(expected))
+        else:
+            assert found is None
+
+
+@given(st.lists(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3,
+                         max_size=3), min_size=1, max_size=9))  # fmt: skip
+def test_what_json_writes_is_read_back(table):
+    text = json.dumps(table)[2:-2].replace("], [", "],[")
+    np.testing.assert_array_equal(read_rows(text.encode(), Form(b"],[", 3)), np.float32(table))
+
+
+def test_a_point_is_a_point_whatever_the_locale():
+    before = locale.setlocale(locale.LC_NUMERIC)
+    for name in ("de_DE.UTF-8", "fr_FR.UTF-8"):
+        try:
+            locale.setlocale(locale.LC_NUMERIC, name)
+        except locale.Error:
+            continue
+        try:
+            assert read_one("0.12345678901234567890123e-70") == 0
+            assert read_one("1.2345678901234567890123") == np.float32(1.2345678901234567890123)
+        finally:
+            locale.setlocale(locale.LC_NUMERIC, before)
+        return
+    pytest.skip("no locale is installed in which a comma is the point of numbers")
+
+
+def test_where_nothing_was_compiled_nothing_is_read(monkeypatch):
+    monkeypatch.setattr(numbers, "is_compiled", lambda: False)
+    assert read_one("1") is None
