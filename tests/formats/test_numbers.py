@@ -145,7 +145,7 @@ def test_blanks_may_be_about_numbers():
 
 
 TABLES = r"1,2\n \n1,2 1\n2 1,2,3 1,2\n3 1,2\n3,4,5 1,2\n\n3,4 1,2,\n3,4"
-MORE_TABLES = r",1,2 1,2\r\n3,4 1,2\n3,x 1,2\n3, 1,,2"
+MORE_TABLES = r",1,2 1,2\r3,4 1,2\n3,x 1,2\n3, 1,,2"
 
 
 @pytest.mark.parametrize("text", ["1,2 3,4", *TABLES.split(" "), *MORE_TABLES.split(" ")])
@@ -208,3 +208,14 @@ def test_a_point_is_a_point_whatever_the_locale():
 def test_where_nothing_was_compiled_nothing_is_read(monkeypatch):
     monkeypatch.setattr(numbers, "is_compiled", lambda: False)
     assert read_one("1") is None
+
+
+def test_lines_may_end_in_both_ways_and_the_last_may_not_end_where_that_is_told():
+    form = LAX._replace(n_columns=2)
+    assert read_rows(b"1,2\r\n3,4\n5,6 \r\n7,8", form).tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+    ended = form._replace(may_end=True)
+    for end in (b"", b"\n", b"\r\n", b" \r\n"):
+        assert read_rows(b"1,2\n3,4" + end, ended).tolist() == [[1, 2], [3, 4]]
+        assert not end or read_rows(b"1,2\n3,4" + end, form) is None
+    for end in (b"\r", b"\n\n", b"\n ", b"\r\r\n"):
+        assert read_rows(b"1,2\n3,4" + end, ended) is None

@@ -52,6 +52,7 @@ class _Form(ctypes.Structure):
         ("n_dropped", ctypes.c_int64),
         ("is_lines", ctypes.c_int64),
         ("is_lax", ctypes.c_int64),
+        ("may_end", ctypes.c_int64),
     )
 
 
@@ -68,10 +69,12 @@ class Form(NamedTuple):
     n_dropped : int
         Of them, how many at the left are left out; fewer than all.
     is_lines : bool
-        Whether a line end is no blank.
+        Whether a line end is no blank, but for a carriage return before a line feed.
     is_lax : bool
         Whether numbers may also be written like ``+1``, ``.5``, ``5.`` and ``007``, which JSON
         does not allow.
+    may_end : bool
+        Whether what stands between rows may stand behind the last.
     """
 
     between: bytes
@@ -79,6 +82,7 @@ class Form(NamedTuple):
     n_dropped: int = 0
     is_lines: bool = False
     is_lax: bool = False
+    may_end: bool = False
 
 
 class Room(NamedTuple):

@@ -1,7 +1,7 @@
 """CSV bodies, block by block: fast where they are plain, and as strict as `onepass.formats.csv`.
 
-Where a block is not plain, because its lines do not all end alike or because something is wrong,
-the slow reader takes it, or says what is wrong with it.
+Where a block is not plain, because of a byte order mark or because something is wrong, the slow
+reader takes it, or says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -57,12 +57,13 @@ def read_blocks(
     n_columns = label_size + n_features
     n_rows = 0
     limit_bytes = _BYTES_A_LINE + _BYTES_A_FIELD * (n_features + min(label_size, _MOST_LABELS))
+    form = Form(b"\n", n_columns, label_size, is_lines=True, is_lax=True, may_end=True)
     for text in blocks_of_lines(pieces, limit_bytes, block_bytes=block_bytes):
-        end = b"\r\n" if text.find(b"\r\n", 0, text.find(b"\n") + 1) >= 0 else b"\n"
-        lines = memoryview(text)[: len(text) - len(end) if text.endswith(end) else None]
-        rows = read_rows(lines, Form(end, n_columns, label_size, is_lines=True, is_lax=True))
+        rows = read_rows(text, form)
         if rows is None:
-            rows = csv.read_rows(text, label_size=label_size, n_before=n_rows, n_columns=n_columns)
+            rows = csv.read_rows(
+                bytes(text), label_size=label_size, n_before=n_rows, n_columns=n_columns
+            )
             _check_width(rows.shape[1], n_features, label_size, n_rows)
         n_rows += len(rows)
         yield rows

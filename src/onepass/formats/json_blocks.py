@@ -127,7 +127,7 @@ def read_line_blocks(
     n_rows = 0
     limit_bytes = _longest(n_features)
     for text in blocks_of_lines(pieces, limit_bytes, block_bytes=block_bytes):
-        lines = text.rstrip(BLANK)
+        lines = bytes(text).rstrip(BLANK)
         if not lines and n_rows:
             return
         rows = _read_plain_lines(lines, n_features)

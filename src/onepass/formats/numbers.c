@@ -36,8 +36,9 @@ typedef struct {
     int64_t n_between;      /* zero where there is one row */
     int64_t n_columns;
     int64_t n_dropped; /* of them, the first of each row */
-    int64_t lines;     /* whether a blank cannot be the end of a line */
+    int64_t lines;     /* whether a blank is no line end, but for CR before LF */
     int64_t lax;       /* whether numbers may be written like +1, .5, 5. and 007 */
+    int64_t may_end;   /* whether what is between rows may be behind the last */
 } form;
 
 static const uint64_t TENS[] = {1,      10,      100,      1000,     10000,
@@ -197,10 +198,16 @@ static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, 
     return at;
 }
 
+static inline int is_blank(const uint8_t *at, const uint8_t *end, int lines)
+{
+    if (*at == '\r')
+        return !lines || (at + 1 < end && at[1] == '\n');
+    return *at == ' ' || *at == '\t' || (*at == '\n' && !lines);
+}
+
 static inline const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end, int lines)
 {
-    while (at < end && *at <= ' '
-           && (*at == ' ' || *at == '\t' || (!lines && (*at == '\n' || *at == '\r'))))
+    while (at < end && *at <= ' ' && is_blank(at, end, lines))
         at++;
     return at;
 }
@@ -243,6 +250,8 @@ int64_t onepass_numbers(const uint8_t *text, int64_t n_bytes, const form *how, i
             || memcmp(at, how->between, (size_t)how->n_between))
             return -1;
         at += how->n_between;
+        if (at == end && how->may_end)
+            return row + 1;
     }
     return -1;
 }

@@ -14,7 +14,7 @@ BLANK = b" \t\r\n"
 
 def blocks_of_lines(
     pieces: Iterable[bytes], limit_bytes: int, *, block_bytes: int = BLOCK_BYTES
-) -> Iterator[bytes]:
+) -> Iterator[memoryview]:
     r"""Cut text behind line ends.
 
     Parameters
@@ -28,7 +28,7 @@ def blocks_of_lines(
 
     Yields
     ------
-    bytes
+    memoryview
         Text that ends with a line end, but for the last; no block but the last is blank at its end,
         beside that line end. One at least.
 
@@ -39,25 +39,41 @@ def blocks_of_lines(
 
     Examples
     --------
-    >>> list(blocks_of_lines([b"1\n2", b"2\n3\n"], 100, block_bytes=3))
-    [b'1\n', b'22\n', b'3\n']
+    >>> list(map(bytes, blocks_of_lines([b"1\n2", b"2\n3\n"], 100, block_bytes=3)))
+    [b'1\n', b'22\n3\n']
+
+    Notes
+    -----
+    What lies within a piece is not copied.
     """
     left = b""
     for piece in pieces:
-        for start in range(0, len(piece), block_bytes):
-            part = piece[start : start + block_bytes]
-            left = left + part if left else part
-            if len(left) < block_bytes:
-                continue
-            # Behind the last line but one that is not blank.
-            last = left.rfind(b"\n", 0, len(left.rstrip(BLANK))) + 1
-            before = len(left[:last].rstrip(BLANK))
-            cut = left.find(b"\n", before) + 1 if before else 0
+        text = left + piece if left else piece
+        start, stop = 0, block_bytes
+        while stop <= len(text):
+            cut = _last_cut(text, start, stop)
             if cut:
-                yield left[:cut]
-                left = left[cut:]
-            elif len(left) > block_bytes + limit_bytes:
+                yield memoryview(text)[start:cut]
+                start, stop = cut, cut + block_bytes
+            elif stop - start > block_bytes + limit_bytes:
                 raise TooLargeError(
                     f"a line is longer than {limit_bytes} bytes; write each row on a line"
                 )
-    yield left
+            else:
+                stop += block_bytes
+        left = text[start:]
+    yield memoryview(left)
+
+
+def _last_cut(text: bytes, start: int, stop: int) -> int:
+    """Return where the last line but one that is not blank has ended; 0 where there is none."""
+    last = text.rfind(b"\n", start, _without_blanks(text, start, stop)) + 1
+    before = _without_blanks(text, start, last) if last else start
+    return text.find(b"\n", before, stop) + 1 if before > start else 0
+
+
+def _without_blanks(text: bytes, start: int, stop: int) -> int:
+    """Return where a part of a text ends if what is blank at its end is left out."""
+    near = max(start, stop - 16)
+    end = near + len(text[near:stop].rstrip(BLANK))
+    return end if end > near else start + len(text[start:near].rstrip(BLANK))
