@@ -126,8 +126,8 @@ def test_where_there_is_no_model_the_message_lists_what_was_found(tmp_path):
     (tmp_path / "code").mkdir()
     text = refusal(tmp_path)
     assert text == (
-        f"there is no model in {tmp_path}: expected model_algo-1 or model.tar.gz, "
-        "found code, kmeans-model"
+        f"there is no model in {tmp_path}: expected a file model_algo-1 or model.tar.gz, "
+        "found code/, kmeans-model"
     )
 
 
@@ -137,7 +137,7 @@ def test_an_empty_directory_holds_nothing(tmp_path):
 
 def test_a_directory_of_the_models_name_is_no_model(tmp_path):
     (tmp_path / "model_algo-1").mkdir()
-    assert "there is no model in" in refusal(tmp_path)
+    assert refusal(tmp_path).endswith("found model_algo-1/")
 
 
 def test_a_path_that_does_not_exist_is_refused(tmp_path):

@@ -123,7 +123,7 @@ def test_without_a_model_the_exit_code_is_2_and_the_last_line_lists_what_was_fou
     code, line = refusal(launch, tmp_path)
     assert code == 2
     assert "ClientError: there is no model in" in line
-    assert line.endswith("expected model_algo-1 or model.tar.gz, found kmeans-model")
+    assert line.endswith("expected a file model_algo-1 or model.tar.gz, found kmeans-model")
 
 
 def test_without_a_model_directory_the_exit_code_is_2(launch, tmp_path):

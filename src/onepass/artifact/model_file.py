@@ -118,9 +118,9 @@ def _find_in(directory: Path) -> Path:
             if not path.resolve().is_relative_to(directory.resolve()):
                 raise UserError(f"{path} is a link that leads out of its directory")
             return path
-    found = sorted(path.name for path in directory.iterdir())[:5]
+    found = sorted(path.name + "/" * path.is_dir() for path in directory.iterdir())[:5]
     raise UserError(
-        f"there is no model in {directory}: expected {MODEL_FILE} or {MODEL_ARCHIVE}, "
+        f"there is no model in {directory}: expected a file {MODEL_FILE} or {MODEL_ARCHIVE}, "
         f"found {', '.join(found) or 'nothing'}"
     )
 
