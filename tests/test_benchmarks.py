@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,13 @@ def test_files(tmp_path):
     table = run("files", *small, "--json", tmp_path / "figures.json")
     assert "| many files | 50 | 2,000 |" in table
     assert "| one file of ten times the rows | 1 | 20,000 |" in table
+
+
+def test_text_numbers():
+    table = run("text_numbers", "--rows", 20, "--features", 3, "--rounds", 1)
+    for text in ("csv, doubles", "json, integers"):
+        for parser in ("onepass", "orjson"):
+            assert re.search(rf"\| {text} \| [0-9.]+ \| {parser} \| [0-9.]+ \| [0-9.]+ \|", table)
 
 
 def test_serving(tmp_path):

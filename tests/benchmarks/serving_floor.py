@@ -5,19 +5,20 @@ In this process, on one thread, without HTTP, and without a look at whether the 
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from threading import local
+from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-import simdjson
 from threadpoolctl import threadpool_limits
 
 from onepass.formats.compiled import Form
@@ -25,8 +26,11 @@ from onepass.formats.numbers import read_rows
 
 TILE_VALUES = 2**18
 TRIES = 5
+OPTIONAL = "simdjson", "pandas"
 
 Parse = Callable[[bytes], np.ndarray]
+
+_of_simdjson = local()
 
 
 def floor_s(name: str, body: bytes, rows: np.ndarray, centers: np.ndarray, seconds: float) -> float:
@@ -54,41 +58,61 @@ def median_s(function: Callable[[], object], seconds: float) -> float:
 
 
 def parsers(name: str, body: bytes, rows: np.ndarray) -> dict[str, Parse]:
-    """Return ways to read just this kind of body, where it is as `serving_bodies` writes it."""
-    shape, parser = rows.shape, simdjson.Parser()
+    """Return ways to read just this kind of body, where it is as `serving_bodies` writes it.
 
-    def simd(array: bytes) -> np.ndarray:
-        numbers = np.frombuffer(parser.parse(array).as_buffer(of_type="d"))
-        return numbers.astype(np.float32).reshape(shape)
-
+    Those of packages that are not installed are left out.
+    """
     if name == "recordio":
         return {"numpy": _records(body, rows)}
-    if name == "csv":
-        lines = Form(b"\n", shape[1], is_lines=True, is_lax=True)
-        return {
-            "onepass": lambda body: read_rows(body, lines),
-            "simdjson": lambda body: simd(b"[%b]" % body.replace(b"\n", b",")),
-            "pyarrow": partial(_arrow, shape[1]),
-            "orjson": lambda body: _orjson(b"[%b]" % body.replace(b"\n", b",")).reshape(shape),
-            "pandas": lambda body: pd.read_csv(
-                io.BytesIO(body), header=None, dtype=np.float32
-            ).to_numpy(),
-            "numpy": lambda body: np.loadtxt(io.BytesIO(body), np.float32, delimiter=",", ndmin=2),
-        }
-    head, between, tail = b'{"instances":[{"features":', b']},{"features":[', b"}]}"
-    instances = Form(between, shape[1])
+    parses = _csv_parsers(rows.shape) if name == "csv" else _json_parsers(rows.shape)
+    for package in OPTIONAL:
+        if package in parses and importlib.util.find_spec(package) is None:
+            del parses[package]
+    return parses
+
+
+def _csv_parsers(shape: tuple[int, int]) -> dict[str, Parse]:
+    form = Form(b"\n", shape[1], is_lines=True, is_lax=True)
+
+    def pandas(body: bytes) -> np.ndarray:
+        import pandas as pd
+
+        return pd.read_csv(io.BytesIO(body), header=None, dtype=np.float32).to_numpy()
+
     return {
-        "onepass": lambda body: read_rows(
-            memoryview(body)[len(head) + 1 : -len(tail) - 1], instances
-        ),
-        "simdjson": lambda body: simd(body[len(head) : -len(tail)].replace(between, b",")),
-        "orjson": lambda body: np.array(
-            [one["features"] for one in orjson.loads(body)["instances"]], np.float32
-        ),
-        "json": lambda body: np.array(
-            [one["features"] for one in json.loads(body)["instances"]], np.float32
-        ),
+        "onepass": lambda body: read_rows(body, form),
+        "simdjson": lambda body: _simdjson(b"[%b]" % body.replace(b"\n", b","), shape),
+        "pyarrow": partial(_arrow, shape[1]),
+        "orjson": lambda body: _orjson(b"[%b]" % body.replace(b"\n", b",")).reshape(shape),
+        "pandas": pandas,
+        "numpy": lambda body: np.loadtxt(io.BytesIO(body), np.float32, delimiter=",", ndmin=2),
     }
+
+
+def _json_parsers(shape: tuple[int, int]) -> dict[str, Parse]:
+    head, between, tail = b'{"instances":[{"features":', b']},{"features":[', b"}]}"
+    form = Form(between, shape[1])
+
+    def table(parsed: Any) -> np.ndarray:
+        return np.array([instance["features"] for instance in parsed["instances"]], np.float32)
+
+    return {
+        "onepass": lambda body: read_rows(memoryview(body)[len(head) + 1 : -len(tail) - 1], form),
+        "simdjson": lambda body: _simdjson(
+            body[len(head) : -len(tail)].replace(between, b","), shape
+        ),
+        "orjson": lambda body: table(orjson.loads(body)),
+        "json": lambda body: table(json.loads(body)),
+    }
+
+
+def _simdjson(array: bytes, shape: tuple[int, int]) -> np.ndarray:
+    import simdjson
+
+    if not hasattr(_of_simdjson, "parser"):
+        _of_simdjson.parser = simdjson.Parser()  # memory that is used again takes half the time
+    numbers = np.frombuffer(_of_simdjson.parser.parse(array).as_buffer(of_type="d"))
+    return numbers.astype(np.float32).reshape(shape)
 
 
 def _orjson(array: bytes) -> np.ndarray:

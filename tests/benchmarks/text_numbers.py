@@ -5,7 +5,8 @@
 Each text is parsed by all in turn, round by round, on one thread; figures are medians of the
 processor's time. `floats` has as few digits as tell a float32 from all others, `doubles` as few as
 tell a float64 from all others, which is what most clients send, `integers` three digits at most.
-All but pandas, which reads `doubles` with an error in the last digit, must find the same float32.
+All must find the same float32, but for pandas, which may be off by the last digit. Packages that
+are not installed are left out.
 """
 
 from __future__ import annotations
