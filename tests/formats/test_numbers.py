@@ -20,7 +20,9 @@ pytestmark = pytest.mark.skipif(not is_compiled(), reason="no compiler was there
 
 LAX = Form(b"\n", 1, is_lines=True, is_lax=True)
 STRICT = Form(b"],[", 1)
-LARGEST = float(np.finfo(np.float32).max)
+FORMS = [form._replace(plainly=plainly) for form in (LAX, STRICT) for plainly in (False, True)]
+BEHIND = " " * 30
+"""Blanks, as numbers are read another way where enough follows them."""
 
 
 def rounded(text):
@@ -36,12 +38,13 @@ def read_one(text, form=LAX):
 
 def same(text):
     expected = rounded(text)
-    for form in (LAX, STRICT):
-        found = read_one(text, form)
-        if np.isinf(expected):
-            assert found is None
-        else:
-            assert (found, np.signbit(found)) == (expected, np.signbit(expected)), text
+    for form in FORMS:
+        for end in ("", BEHIND):
+            found = read_one(text + end, form)
+            if np.isinf(expected):
+                assert found is None
+            else:
+                assert (found, np.signbit(found)) == (expected, np.signbit(expected)), text
 
 
 @st.composite
@@ -104,26 +107,39 @@ def test_tables_are_what_numpy_makes_of_them(write):
     text = "\n".join(",".join(write % float(x) for x in row) for row in table)
     with np.errstate(over="ignore"):
         expected = np.loadtxt(text.split("\n"), np.float64, delimiter=",").astype(np.float32)
-    np.testing.assert_array_equal(
-        read_rows(text.encode(), LAX._replace(n_columns=40)), expected, strict=True
-    )
+    for plainly in (False, True):
+        form = LAX._replace(n_columns=40, plainly=plainly)
+        np.testing.assert_array_equal(read_rows(text.encode(), form), expected, strict=True)
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 7, 8, 9, 15, 16, 17, 18, 19, 20, 24, 100, 490])
 def test_digits_of_any_number_are_read_up_to_the_end_of_the_text(n):
     for text in ("1" + "2" * n, "0." + "3" * n + "1", "5" * n + "4.25", "0" * n + "7"):
         scaled = f"{text}e-{n}"
-        assert read_one(scaled) == rounded(scaled)
-        assert read_one(f" {scaled}\t") == rounded(scaled)
-        assert n > 20 or read_one(text) == rounded(text)
+        for form in FORMS[:2]:
+            assert read_one(scaled, form) == rounded(scaled)
+            assert read_one(f" {scaled}\t", form) == rounded(scaled)
+            assert n > 20 or read_one(text + BEHIND, form) == rounded(text)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("n_whole", range(20))
+def test_a_point_may_be_anywhere(sign, n_whole):
+    rng = np.random.default_rng(n_whole)
+    for n_behind in range(24):
+        digits = "".join(map(str, rng.integers(0, 10, n_whole + n_behind)))
+        same(f"{sign}{int(digits[:n_whole] or '0')}.{digits[n_whole:]}5")
+        if n_whole:
+            same(f"{sign}{int(digits[:n_whole])}")
 
 
 @pytest.mark.parametrize(
     "text", ["+1", ".5", "5.", "-.5", "+.5e1", "007", "-00.10", "1.e3", "0000000000000000000001"]
 )
 def test_numbers_that_json_does_not_allow_are_read_where_they_may_be(text):
-    assert read_one(text) == rounded(text)
-    assert read_one(text, STRICT) is None
+    for form in FORMS:
+        for end in ("", BEHIND):
+            assert read_one(text + end, form) == (rounded(text) if form.is_lax else None)
 
 
 WORDS = ". - + e5 1e 1e+ -e1 --1 +-1 -+1 1,2 1;2 0x1 1_0 1f nan inf Infinity 1e39 -1e39 1.5.2 1e5.0"
@@ -134,7 +150,9 @@ MORE_WORDS = '\x00 1\x00 1e00000 "1" \u0661 1\n \n1 1\r 1\v'
     "text", [*WORDS.split(" "), *MORE_WORDS.split(" "), "", " ", "1 2", "1\n\n2", "9" * 513]
 )
 def test_what_is_no_number_is_not_read(text):
-    assert read_one(text) is None
+    for form in FORMS:
+        assert read_one(text, form._replace(is_lines=True)) is None
+        assert read_one(text + BEHIND, form._replace(is_lines=True)) is None
 
 
 def test_blanks_may_be_about_numbers():

@@ -53,6 +53,7 @@ class _Form(ctypes.Structure):
         ("is_lines", ctypes.c_int64),
         ("is_lax", ctypes.c_int64),
         ("may_end", ctypes.c_int64),
+        ("plainly", ctypes.c_int64),
     )
 
 
@@ -75,6 +76,8 @@ class Form(NamedTuple):
         does not allow.
     may_end : bool
         Whether what stands between rows may stand behind the last.
+    plainly : bool
+        Whether what not every processor can do shall not be used, for tests.
     """
 
     between: bytes
@@ -83,6 +86,7 @@ class Form(NamedTuple):
     is_lines: bool = False
     is_lax: bool = False
     may_end: bool = False
+    plainly: bool = False
 
 
 class Room(NamedTuple):

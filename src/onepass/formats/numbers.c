@@ -15,6 +15,10 @@
 #ifdef __APPLE__
 #include <xlocale.h>
 #endif
+#ifdef __x86_64__
+#include <immintrin.h>
+#define WITH_SSE4 __attribute__((target("sse4.1")))
+#endif
 
 #if FLT_EVAL_METHOD != 0
 #error "a product or quotient of doubles must be rounded once"
@@ -30,6 +34,8 @@
 #define MOST_FINITE 0x1.fffffep127
 #define INFINITE 0x7F800000u
 
+#define INLINE static inline __attribute__((always_inline))
+
 /* How the numbers of a text stand in it. */
 typedef struct {
     const uint8_t *between; /* what stands between two rows, as a comma between two numbers */
@@ -39,6 +45,7 @@ typedef struct {
     int64_t lines;     /* whether a blank is no line end, but for CR before LF */
     int64_t lax;       /* whether numbers may be written like +1, .5, 5. and 007 */
     int64_t may_end;   /* whether what is between rows may be behind the last */
+    int64_t plainly;   /* whether nothing that not all processors have shall be used */
 } form;
 
 static const uint64_t TENS[] = {1,      10,      100,      1000,     10000,
@@ -97,24 +104,24 @@ static inline const uint8_t *read_digits(const uint8_t *at, const uint8_t *end, 
 }
 
 /* Finds value * 10^power, rounded to the nearest double and then to the nearest float; returns
-   whether it is found here. */
-static inline int scale(uint64_t value, int power, float *out)
+   whether it is found here: not where it is about halfway between two floats, or none is normal. */
+INLINE int scale(uint64_t value, int power, float *out)
 {
-    if (power < LEAST_POWER || power > LARGEST_POWER)
-        return 0;
     /* Three roundings, so that it is off by three units of the last bit at most. That does not
        matter to the float, unless it is about halfway between two. */
     double about = (double)value * POWERS[power - LEAST_POWER];
     uint64_t bits;
     memcpy(&bits, &about, 8);
     uint32_t from_half = ((uint32_t)bits & 0x1FFFFFFFu) - 0x0FFFFFF8u;
-    if (about >= LEAST_NORMAL && about <= MOST_FINITE && from_half > 16) {
-        *out = (float)about;
-        return 1;
-    }
+    *out = (float)about;
+    return about >= LEAST_NORMAL && about <= MOST_FINITE && from_half > 16;
+}
+
+/* As `scale`, where value and power are doubles: the only rounding is that of the result. */
+static int scale_exactly(uint64_t value, int power, float *out)
+{
     if (value > (uint64_t)1 << 53 || power < -EXACT_POWER || power > EXACT_POWER)
         return 0;
-    /* Both are doubles, so that the only rounding is that of the result. */
     double ten = POWERS[abs(power) - LEAST_POWER];
     *out = (float)(power < 0 ? (double)value / ten : (double)value * ten);
     return 1;
@@ -152,8 +159,18 @@ static const uint8_t *read_power(const uint8_t *at, const uint8_t *end, int *pow
     return at;
 }
 
+/* Writes a number, which has no sign yet; returns whether it is finite. */
+INLINE int store(float number, uint32_t negative, float *out)
+{
+    uint32_t bits;
+    memcpy(&bits, &number, 4);
+    bits |= negative << 31;
+    memcpy(out, &bits, 4);
+    return (bits & INFINITE) != INFINITE;
+}
+
 /* Reads one finite number and returns where it ends, or NULL. */
-static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, int lax, float *out)
+INLINE const uint8_t *read_number(const uint8_t *at, const uint8_t *end, int lax, float *out)
 {
     const uint8_t *start = at;
     if (at == end)
@@ -186,17 +203,71 @@ static inline const uint8_t *read_number(const uint8_t *at, const uint8_t *end, 
     if (at < end && (*at | 0x20) == 'e' && !(at = read_power(at + 1, end, &power)))
         return NULL;
     float number;
-    if (n_digits > MOST_DIGITS || !scale(value, power - (int)n_behind, &number))
-        if (!parse(start, at, &number))
-            return NULL;
-    uint32_t bits;
-    memcpy(&bits, &number, 4);
-    if (bits >= INFINITE)
+    power -= (int)n_behind;
+    int is_known = n_digits <= MOST_DIGITS && power >= LEAST_POWER && power <= LARGEST_POWER
+                   && (scale(value, power, &number) || scale_exactly(value, power, &number));
+    if (!is_known && !parse(start, at, &number))
         return NULL;
-    bits |= negative << 31;
-    memcpy(out, &bits, 4);
-    return at;
+    return store(number, negative, out) ? at : NULL;
 }
+
+#ifdef WITH_SSE4
+/* As `read_number`, for one without an exponent that ends within sixteen characters, or not much
+   later: these are looked at together, and nothing waits for how many they are. Returns NULL where
+   it is anything else, or is no matter of `scale`. */
+WITH_SSE4 static inline const uint8_t *read_short(const uint8_t *at, const uint8_t *end, int lax,
+                                                  float *out)
+{
+    if (end - at < 24)
+        return NULL;
+    const __m128i places = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m128i text = _mm_loadu_si128((const __m128i *)at);
+    __m128i digits = _mm_sub_epi8(text, _mm_set1_epi8('0'));
+    __m128i are_digits = _mm_cmpeq_epi8(_mm_min_epu8(digits, _mm_set1_epi8(9)), digits);
+    digits = _mm_and_si128(digits, are_digits); /* zero where there is none */
+    uint32_t others = ~(uint32_t)_mm_movemask_epi8(are_digits);
+    uint32_t negative = others & 1;
+    if (negative & (uint32_t)(*at != '-')) /* not &&, as a sign cannot be foretold */
+        return NULL;
+    others &= ~(uint32_t)1;
+    int stop = __builtin_ctz(others), n_behind = 0; /* there are sixteen more above them */
+    int n_whole = stop - (int)negative, n = stop;
+    if (stop < 16 && at[stop] == '.') { /* which is left out */
+        __m128i are_behind = _mm_cmpgt_epi8(places, _mm_set1_epi8((char)(stop - 1)));
+        digits = _mm_blendv_epi8(digits, _mm_srli_si128(digits, 1), are_behind);
+        stop = __builtin_ctz(others & (others - 1));
+        n_behind = stop - n - 1;
+        n = stop - 1;
+    }
+    if (n_whole < 1 || (n != stop && !n_behind) || (!lax && n_whole > 1 && at[negative] == '0'))
+        return NULL;
+    uint64_t more = 0;
+    int n_more = 0;
+    if (stop == 16) {
+        memcpy(&more, at + 16, 8);
+        n_more = count_digits(more);
+        if (n == 16 || n_more > 4) /* more than 64 bits may hold */
+            return NULL;
+        more = value_of(more, n_more);
+        stop += n_more;
+        n_behind += n_more;
+    }
+    if ((at[stop] | 0x20) == 'e')
+        return NULL;
+    /* Zeros come before them; then they are put together to pairs, fours and eights. */
+    digits = _mm_shuffle_epi8(digits, _mm_add_epi8(places, _mm_set1_epi8((char)(n - 16))));
+    digits = _mm_maddubs_epi16(digits, _mm_set1_epi16(0x010A));
+    digits = _mm_madd_epi16(digits, _mm_set1_epi32(0x00010064));
+    digits = _mm_packus_epi32(digits, digits);
+    digits = _mm_madd_epi16(digits, _mm_set1_epi32(0x00012710));
+    uint64_t eights = (uint64_t)_mm_cvtsi128_si64(digits);
+    uint64_t value = (eights & 0xFFFFFFFFu) * 100000000u + (eights >> 32);
+    float number;
+    if (!scale(value * TENS[n_more] + more, -n_behind, &number))
+        return NULL;
+    return store(number, negative, out) ? at + stop : NULL;
+}
+#endif
 
 static inline int is_blank(const uint8_t *at, const uint8_t *end, int lines)
 {
@@ -213,8 +284,8 @@ static inline const uint8_t *skip_blanks(const uint8_t *at, const uint8_t *end, 
 }
 
 /* Reads a row and returns where it ends, or NULL. */
-static inline const uint8_t *read_row(const uint8_t *at, const uint8_t *end, const form *how,
-                                      int lax, float *out)
+INLINE const uint8_t *read_row(const uint8_t *at, const uint8_t *end, const form *how, int lax,
+                               int with_sse4, float *out)
 {
     int lines = how->lines != 0;
     float dropped;
@@ -225,23 +296,26 @@ static inline const uint8_t *read_row(const uint8_t *at, const uint8_t *end, con
             at++;
         }
         float *to = column < how->n_dropped ? &dropped : out + (column - how->n_dropped);
-        at = read_number(skip_blanks(at, end, lines), end, lax, to);
-        if (!at)
+        const uint8_t *start = skip_blanks(at, end, lines);
+        at = NULL;
+#ifdef WITH_SSE4
+        if (with_sse4)
+            at = read_short(start, end, lax, to);
+#endif
+        if (!at && !(at = read_number(start, end, lax, to)))
             return NULL;
         at = skip_blanks(at, end, lines);
     }
     return at;
 }
 
-/* Reads a text that is rows of numbers to its end. Returns the number of rows; -1 where it is
-   anything else, or has more than n_rows. */
-int64_t onepass_numbers(const uint8_t *text, int64_t n_bytes, const form *how, int64_t n_rows,
-                        float *out)
+INLINE int64_t read_rows(const uint8_t *text, int64_t n_bytes, const form *how, int64_t n_rows,
+                         int lax, int with_sse4, float *out)
 {
     const uint8_t *at = text, *end = text + n_bytes;
     int64_t n_features = how->n_columns - how->n_dropped;
     for (int64_t row = 0; row < n_rows; row++, out += n_features) {
-        at = how->lax ? read_row(at, end, how, 1, out) : read_row(at, end, how, 0, out);
+        at = read_row(at, end, how, lax, with_sse4, out);
         if (!at)
             return -1;
         if (at == end)
@@ -254,4 +328,26 @@ int64_t onepass_numbers(const uint8_t *text, int64_t n_bytes, const form *how, i
             return row + 1;
     }
     return -1;
+}
+
+#ifdef WITH_SSE4
+WITH_SSE4 static int64_t read_with_sse4(const uint8_t *text, int64_t n_bytes, const form *how,
+                                        int64_t n_rows, float *out)
+{
+    return how->lax ? read_rows(text, n_bytes, how, n_rows, 1, 1, out)
+                    : read_rows(text, n_bytes, how, n_rows, 0, 1, out);
+}
+#endif
+
+/* Reads a text that is rows of numbers to its end. Returns the number of rows; -1 where it is
+   anything else, or has more than n_rows. */
+int64_t onepass_numbers(const uint8_t *text, int64_t n_bytes, const form *how, int64_t n_rows,
+                        float *out)
+{
+#ifdef WITH_SSE4
+    if (__builtin_cpu_supports("sse4.1") && !how->plainly)
+        return read_with_sse4(text, n_bytes, how, n_rows, out);
+#endif
+    return how->lax ? read_rows(text, n_bytes, how, n_rows, 1, 0, out)
+                    : read_rows(text, n_bytes, how, n_rows, 0, 0, out);
 }
