@@ -21,6 +21,8 @@ from onepass.artifact.model_file import save_model
 from onepass.cluster.model import KMeansModel
 from onepass.formats.record_writer import write_rows
 from onepass.serving.gunicorn import worker_count
+from onepass.serving.invocation import form_of
+from onepass.serving.pace import Pace, pace_of
 from onepass.serving.settings import ServingSettings
 
 POST = b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
@@ -372,6 +374,23 @@ class TestLoad:
             for connection in connections:
                 connection.sendall(with_length(3) + b"3,4")
             assert all(status(connection.recv(65536)) == 200 for connection in connections)
+
+    @pytest.mark.parametrize("last", [b"7", b"0x7"])
+    def test_many_bodies_that_are_answered_at_once_keep_no_ping_waiting(
+        self, serve, tmp_path, many, last
+    ):
+        n_rows, n_features, n_clusters = 8000, 32, 1024  # nearly the most of each
+        centers = np.random.default_rng(0).normal(size=(n_clusters, n_features))
+        save_model(KMeansModel(centers.astype(np.float32)), tmp_path / "model")
+        body = b"\n".join([b",".join([b"7"] * n_features)] * n_rows)[:-1] + last
+        wanted = 200 if last == b"7" else 400
+        form = form_of({"content-type": "text/csv"}, "text/csv")
+        assert pace_of(len(body), form, n_clusters, n_features) is Pace.AT_ONCE_IF_PLAIN
+        with serve(tmp_path) as server, pinged(server):
+            connections = many(server, 60)
+            for connection in connections:
+                connection.sendall(with_length(len(body)) + body)
+            assert [status(connection.recv(65536)) for connection in connections] == [wanted] * 60
 
 
 def peek(connection):

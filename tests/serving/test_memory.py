@@ -16,7 +16,7 @@ import pytest
 from onepass.cluster.model import KMeansModel
 from onepass.errors import DecodeError
 from onepass.serving import asgi
-from onepass.serving.invocation import form_of, is_quick, parts, score
+from onepass.serving.invocation import form_of, parts, score
 from onepass.serving.limits import Budget
 from onepass.serving.messages import Response
 from onepass.serving.problems import HttpError
@@ -125,22 +125,6 @@ class TestGzip:
         scored, _ = answer_and_peak(self.MODEL, body, form_)
         assert scored.n_rows == 400_001
         assert scored.body.endswith(b"0.0,5.0\n1.0,1.0")
-
-
-@pytest.mark.parametrize(
-    ("n_bytes", "accept", "shape", "quick"),
-    [
-        (400, CSV, (10, 26), True),
-        (60_000, CSV, (100, 26), True),
-        (60_000, CSV, (200, 26), False),  # too many distances to find
-        (70_000, CSV, (1, 1), False),  # too many bytes for a slow reader
-        (60_000, CSV, (1, 100_000), False),  # too many zeros
-        (60_000, f"{CSV};verbose=true", (100, 26), False),  # too many distances to write
-    ],
-)
-def test_only_what_is_quick_is_answered_while_others_wait(n_bytes, accept, shape, quick):
-    assert is_quick(n_bytes, form(CSV, accept), *shape) == quick
-    assert not is_quick(n_bytes, form(CSV, accept, **{"content-encoding": "gzip"}), *shape)
 
 
 class TestUploads:

@@ -12,7 +12,7 @@ from onepass.errors import WidthError
 from onepass.formats import csv
 from onepass.formats.arrays import Rows
 from onepass.formats.compiled import Form
-from onepass.formats.numbers import read_rows
+from onepass.formats.numbers import NotPlainError, read_rows
 from onepass.formats.text_lines import BLOCK_BYTES, blocks_of_lines
 
 _BYTES_A_LINE, _BYTES_A_FIELD, _MOST_LABELS = 2**16, 64, 2**10
@@ -25,6 +25,7 @@ def read_blocks(
     *,
     label_size: int = 0,
     block_bytes: int = BLOCK_BYTES,
+    only_plain: bool = False,
 ) -> Iterator[Rows]:
     r"""Decode a CSV body without a header.
 
@@ -37,6 +38,8 @@ def read_blocks(
         How many columns at the left are labels, which are dropped.
     block_bytes : int
         About how much is decoded at once.
+    only_plain : bool
+        Whether to give up where the slow reader would be needed.
 
     Yields
     ------
@@ -47,6 +50,8 @@ def read_blocks(
     ------
     DecodeError
         As `onepass.formats.csv.read_rows`; a `WidthError` when rows have other columns.
+    NotPlainError
+        In the place of reading slowly.
 
     Examples
     --------
@@ -60,6 +65,8 @@ def read_blocks(
     form = Form(b"\n", n_columns, label_size, is_lines=True, is_lax=True, may_end=True)
     for text in blocks_of_lines(pieces, limit_bytes, block_bytes=block_bytes):
         rows = read_rows(text, form)
+        if rows is None and only_plain:
+            raise NotPlainError
         if rows is None:
             rows = csv.read_rows(
                 bytes(text), label_size=label_size, n_before=n_rows, n_columns=n_columns

@@ -16,6 +16,7 @@ from onepass.errors import TooLargeError
 from onepass.formats import json
 from onepass.formats.arrays import Rows
 from onepass.formats.compiled import Form
+from onepass.formats.numbers import NotPlainError
 from onepass.formats.numbers import read_rows as read_plain
 from onepass.formats.text_lines import BLANK, BLOCK_BYTES, blocks_of_lines
 
@@ -69,7 +70,11 @@ class _Plain(NamedTuple):
 
 
 def read_blocks(
-    pieces: Iterable[bytes], n_features: int, *, block_bytes: int = BLOCK_BYTES
+    pieces: Iterable[bytes],
+    n_features: int,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    only_plain: bool = False,
 ) -> Iterator[Rows]:
     """Decode ``{"instances": [instance, ...]}``.
 
@@ -80,6 +85,8 @@ def read_blocks(
     n_features : int
     block_bytes : int
         About how much is decoded at once.
+    only_plain : bool
+        Whether to give up where the slow reader would be needed.
 
     Yields
     ------
@@ -92,6 +99,8 @@ def read_blocks(
         As `onepass.formats.json.read_rows`.
     TooLargeError
         When it is longer than `MAX_STRICT_BYTES` and not plain.
+    NotPlainError
+        In the place of reading slowly.
 
     Examples
     --------
@@ -101,20 +110,30 @@ def read_blocks(
     data = _joined(pieces)
     plain = _look(data, _instances(data), _PATTERNS)
     n_rows = 0
-    for rows in _read_parts(data, plain, n_features, block_bytes) if plain else (None,):
+    for rows in (
+        _read_parts(data, plain, n_features, block_bytes, only_plain=only_plain)
+        if plain
+        else (None,)
+    ):
         if rows is None:
             break
         n_rows += len(rows)
         yield rows
     else:
         return
+    if only_plain:
+        raise NotPlainError
     if len(data) > MAX_STRICT_BYTES:
         raise _too_long(len(data))
     yield from json.unfold(json.instances_of(data)[n_rows:], n_features, n_before=n_rows)
 
 
 def read_line_blocks(
-    pieces: Iterable[bytes], n_features: int, *, block_bytes: int = BLOCK_BYTES
+    pieces: Iterable[bytes],
+    n_features: int,
+    *,
+    block_bytes: int = BLOCK_BYTES,
+    only_plain: bool = False,
 ) -> Iterator[Rows]:
     """Decode JSON Lines: one instance a line; as `read_blocks`, in memory for a block.
 
@@ -131,6 +150,8 @@ def read_line_blocks(
         if not lines and n_rows:
             return
         rows = _read_plain_lines(lines, n_features)
+        if rows is None and only_plain:
+            raise NotPlainError
         if rows is None:
             instances = json.instances_of_lines(lines, n_before=n_rows)
             blocks: Iterable[Rows] = json.unfold(instances, n_features, n_before=n_rows)
@@ -180,7 +201,7 @@ def _look(text: Text, place: tuple[int, int], patterns: tuple[_Patterns, ...]) -
 
 
 def _read_parts(
-    data: Text, plain: _Plain, n_features: int, block_bytes: int
+    data: Text, plain: _Plain, n_features: int, block_bytes: int, *, only_plain: bool
 ) -> Iterator[Rows | None]:
     """Read instances part by part; None, at the end, where the document must be read as a whole."""
     limit_bytes = block_bytes + _longest(n_features)
@@ -188,7 +209,7 @@ def _read_parts(
     for start, end in _parts(data, plain, block_bytes):
         part = memoryview(data)[start : end if end - start <= limit_bytes else start]
         rows = _read_plain(part, plain, n_features) if part else None
-        if rows is None and not (part and len(data) > MAX_STRICT_BYTES):
+        if rows is None and (only_plain or not part or len(data) <= MAX_STRICT_BYTES):
             yield None
             return
         blocks: Iterable[Rows] = (rows,) if rows is not None else ()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
+from typing import TypeAlias
 
 from onepass.errors import DecodeError
 from onepass.formats import answers, csv_blocks, json_blocks, npy, record_writer, records
@@ -55,6 +57,9 @@ class MediaType:
         return int(text)
 
 
+Reader: TypeAlias = Callable[[Iterable[bytes], MediaType, int], Iterator[Rows]]
+
+
 @dataclass(frozen=True)
 class Codec:
     """How bodies of one media type are read and answers written.
@@ -64,6 +69,8 @@ class Codec:
     read : callable
         ``(pieces, media_type, n_features) -> blocks``: a body, cut anywhere, to blocks of rows in
         their order, each float32 and finite, of at most about a million values or a MiB of text.
+    read_plain : callable, optional
+        The same for what it takes little time to read; the other bodies are a `NotPlainError`.
     write : callable
         ``(answers) -> bytes``: the answers for a block.
     head : callable
@@ -72,33 +79,52 @@ class Codec:
         What stands between two blocks, and behind the last.
     """
 
-    read: Callable[[Iterable[bytes], MediaType, int], Iterator[Rows]]
+    read: Reader
     write: Callable[[Answers], bytes]
+    read_plain: Reader | None = None
     head: Callable[[int, int], bytes] = lambda *_: b""
     between: bytes = b""
     tail: bytes = b""
 
 
+def _read_csv(
+    pieces: Iterable[bytes], media: MediaType, n_features: int, *, only_plain: bool = False
+) -> Iterator[Rows]:
+    return csv_blocks.read_blocks(
+        pieces, n_features, label_size=media.label_size(), only_plain=only_plain
+    )
+
+
+def _read_json(
+    pieces: Iterable[bytes], _: MediaType, n_features: int, *, only_plain: bool = False
+) -> Iterator[Rows]:
+    return json_blocks.read_blocks(pieces, n_features, only_plain=only_plain)
+
+
+def _read_json_lines(
+    pieces: Iterable[bytes], _: MediaType, n_features: int, *, only_plain: bool = False
+) -> Iterator[Rows]:
+    return json_blocks.read_line_blocks(pieces, n_features, only_plain=only_plain)
+
+
 CODECS: Mapping[str, Codec] = MappingProxyType(
     {
         JSON: Codec(
-            lambda pieces, _, n_features: json_blocks.read_blocks(pieces, n_features),
+            _read_json,
             answers.write_json,
-            lambda *_: b'{"predictions": [',
-            b", ",
-            b"]}",
+            partial(_read_json, only_plain=True),
+            head=lambda *_: b'{"predictions": [',
+            between=b", ",
+            tail=b"]}",
         ),
         JSON_LINES: Codec(
-            lambda pieces, _, n_features: json_blocks.read_line_blocks(pieces, n_features),
+            _read_json_lines,
             answers.write_json_lines,
+            partial(_read_json_lines, only_plain=True),
             between=b"\n",
         ),
         CSV: Codec(
-            lambda pieces, media, n_features: csv_blocks.read_blocks(
-                pieces, n_features, label_size=media.label_size()
-            ),
-            answers.write_csv,
-            between=b"\n",
+            _read_csv, answers.write_csv, partial(_read_csv, only_plain=True), between=b"\n"
         ),
         RECORDIO_PROTOBUF: Codec(
             lambda pieces, _, n_features: records.read_blocks(pieces, n_features),
@@ -107,7 +133,7 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         NPY: Codec(
             lambda pieces, _, n_features: npy.read_blocks(pieces, n_features),
             npy.write_answers,
-            npy.write_head,
+            head=npy.write_head,
         ),
     }
 )

@@ -15,6 +15,10 @@ from onepass.formats.arrays import Rows
 from onepass.formats.compiled import Form, is_compiled, read_numbers
 
 
+class NotPlainError(Exception):
+    """A text is not written as nearly all are, and whoever asked wants no other."""
+
+
 def read_rows(text: bytes | bytearray | memoryview, form: Form) -> Rows | None:
     r"""Read a text that is rows of numbers from its first byte to its last.
 

@@ -10,18 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cached_property, partial
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 
 from onepass.errors import UserError
 from onepass.formats.media import JSON
+from onepass.formats.numbers import NotPlainError
 from onepass.serving import metrics, routes
 from onepass.serving.asgi import UPLOAD, request_of, send_response
 from onepass.serving.batch import execution_parameters
 from onepass.serving.body import BodyLimits, read_body
-from onepass.serving.invocation import Form, Scored, form_of, is_quick, score
+from onepass.serving.invocation import Form, Scored, form_of, score
 from onepass.serving.limits import Budget, Share, answer_limit_bytes
 from onepass.serving.messages import Receive, Request, Response, Send, to_json
 from onepass.serving.models import (
@@ -30,6 +31,7 @@ from onepass.serving.models import (
     ModelAlreadyLoadedError,
     ModelStore,
 )
+from onepass.serving.pace import Pace, pace_of
 from onepass.serving.problems import HttpError, to_problem, to_response
 from onepass.serving.request_log import log_request
 from onepass.serving.settings import ServingSettings
@@ -40,7 +42,6 @@ _log = logging.getLogger(__name__)
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 _MODEL_ORDER_BYTES = 2**16
 
-_Result = TypeVar("_Result")
 _Handler = Callable[[Request, Receive, Upload], Awaitable[Response]]
 
 
@@ -56,7 +57,7 @@ class Application:
     n_workers : int
         Of which this is one.
     n_threads : int
-        Of this worker, for what takes longer.
+        Of this worker, for what takes longer; as many more for what takes long.
     max_bytes_in_flight : int
         Of bodies, in this worker.
     """
@@ -67,13 +68,16 @@ class Application:
         settings: ServingSettings,
         *,
         n_workers: int = 1,
-        n_threads: int = 2,
+        n_threads: int = 1,
         max_bytes_in_flight: int = 2**30,
     ) -> None:
         self._store = store
         self._settings = settings
         self._n_workers = n_workers
-        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
+        self._threads = {
+            pace: ThreadPoolExecutor(n_threads, thread_name_prefix=pace.name.lower())
+            for pace in (Pace.SOON, Pace.LATER)
+        }
         self._budget = Budget(-(-settings.max_requests // n_workers), max_bytes_in_flight)
         self._answer_limit_bytes = answer_limit_bytes(settings)
         self._limits = BodyLimits(settings.max_payload_bytes, settings.silence_s, settings.body_s)
@@ -153,14 +157,23 @@ class Application:
         model = self._store.describe(name)
         share = request.held.enter_context(self._budget.request())
         body = await self._body(request, receive, upload, share, self._limits)
-        ask = partial(self._scored, name, body, form)
-        quick = is_quick(len(body), form, model.n_clusters, model.n_features)
-        scored = ask() if quick else await self._in_thread(ask)
+        pace = pace_of(len(body), form, model.n_clusters, model.n_features)
+        scored = await self._at(pace, partial(self._scored, name, body, form))
         share.hold(len(scored.body))
         request.n_rows, request.durations = scored.n_rows, scored.durations
         return Response(200, scored.body, scored.content_type)
 
-    def _scored(self, name: str, body: bytes, form: Form) -> Scored:
+    async def _at(self, pace: Pace, ask: Callable[..., Scored]) -> Scored:
+        if pace is Pace.AT_ONCE:
+            return ask()
+        if pace is Pace.AT_ONCE_IF_PLAIN:
+            try:
+                return ask(only_plain=True)
+            except NotPlainError:
+                pace = Pace.SOON
+        return await asyncio.get_running_loop().run_in_executor(self._threads[pace], ask)
+
+    def _scored(self, name: str, body: bytes, form: Form, *, only_plain: bool = False) -> Scored:
         with self._store.use(name) as model:
             return score(
                 model,
@@ -168,6 +181,7 @@ class Application:
                 form,
                 limit_bytes=self._settings.max_payload_bytes,
                 answer_limit_bytes=self._answer_limit_bytes,
+                only_plain=only_plain,
             )
 
     async def _models(self, request: Request, receive: Receive, upload: Upload) -> Response:
@@ -203,9 +217,6 @@ class Application:
         body = await read_body(receive, declared, share, limits=limits, upload=upload)
         request.n_bytes_in = len(body)
         return body
-
-    async def _in_thread(self, do: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, do)
 
     def _exposition(self) -> Response:
         figures = self._metrics.exposition() if self._metrics else b""

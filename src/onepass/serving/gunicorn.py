@@ -88,7 +88,7 @@ class Server(BaseApplication):
             self._store,
             self.settings,
             n_workers=n_workers,
-            n_threads=-(-available_cpus() // n_workers) + 1,
+            n_threads=-(-available_cpus() // n_workers),
             max_bytes_in_flight=bytes_in_flight(self.settings) // n_workers,
         )
 

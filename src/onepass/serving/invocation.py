@@ -20,13 +20,6 @@ from onepass.serving.messages import Durations
 from onepass.serving.negotiation import Wanted, answer_type, content_type
 from onepass.serving.problems import HttpError
 
-_QUICK_BYTES, _QUICK_WORK, _QUICK_UNFOLDED_WORK = 2**16, 2**23, 2**26
-_LEAST_ROW_BYTES = 28
-"""Of a sparse one, in any format."""
-
-_VERBOSE_WORK = 32
-"""So many times as long it takes to write a distance than to find it."""
-
 _ANSWER_VALUES = 2**18
 """Of labels and distances that are answered at once: these may be many more than those of rows."""
 
@@ -88,24 +81,14 @@ def form_of(headers: Mapping[str, str], default_accept: str) -> Form:
     )
 
 
-def is_quick(n_bytes: int, form: Form, n_clusters: int, n_features: int) -> bool:
-    """Whether a body is answered so soon that other clients may wait for it.
-
-    That is within a millisecond or so, whatever is in it; within a few more where it is not plain,
-    or where it is sparse and unfolds to many times its bytes.
-    """
-    n_told = n_clusters * (_VERBOSE_WORK if form.wanted.verbose else 1)
-    n_values = (n_bytes // _LEAST_ROW_BYTES + 1) * n_features
-    return (
-        not form.zipped
-        and n_bytes <= _QUICK_BYTES
-        and n_bytes * n_told <= _QUICK_WORK
-        and n_values * n_clusters <= _QUICK_UNFOLDED_WORK
-    )
-
-
 def score(
-    model: KMeansModel, body: bytes, form: Form, *, limit_bytes: int, answer_limit_bytes: int
+    model: KMeansModel,
+    body: bytes,
+    form: Form,
+    *,
+    limit_bytes: int,
+    answer_limit_bytes: int,
+    only_plain: bool = False,
 ) -> Scored:
     """Answer a request.
 
@@ -117,9 +100,13 @@ def score(
     limit_bytes : int
         Of the body, if it is unzipped.
     answer_limit_bytes : int
+    only_plain : bool
+        Whether to give up where it would be read slowly; of a format that tells.
 
     Raises
     ------
+    NotPlainError
+        Where it is given up.
     UserError
         When the body cannot be read, or a distance is too large; nothing is answered then.
     HttpError
@@ -136,7 +123,7 @@ def score(
     n_columns = 2 + (model.n_clusters if form.wanted.verbose else 0)
     head = codec.head(0, n_columns)
     answer, n_rows = bytearray(head), 0
-    for rows in _blocks(model, body, form, limit_bytes):
+    for rows in _blocks(model, body, form, limit_bytes, only_plain=only_plain):
         clock.lap("decode")
         for part in parts(rows, n_columns):
             answers = answers_for(model, part, verbose=form.wanted.verbose, n_before=n_rows)
@@ -167,13 +154,17 @@ def parts(rows: Rows, n_columns: int) -> Iterator[Rows]:
         yield rows[start : start + step]
 
 
-def _blocks(model: KMeansModel, body: bytes, form: Form, limit_bytes: int) -> Iterator[Rows]:
+def _blocks(
+    model: KMeansModel, body: bytes, form: Form, limit_bytes: int, *, only_plain: bool
+) -> Iterator[Rows]:
     pieces: Iterable[bytes] = (body,)
     if form.zipped:
         pieces = unzipped(body, limit_bytes)
         if form.media.name == NPY:  # it may be stored column by column
             pieces = (b"".join(pieces),)
-    return CODECS[form.media.name].read(pieces, form.media, model.n_features)
+    codec = CODECS[form.media.name]
+    read = codec.read_plain if only_plain and codec.read_plain else codec.read
+    return read(pieces, form.media, model.n_features)
 
 
 class _Clock:
