@@ -1,7 +1,7 @@
 """How soon a body is answered: at once, by the loop that reads requests, or by a thread.
 
 While the loop answers, other clients of this worker wait. To hand a request to a thread and back,
-and to take turns with it in running Python, costs a quarter of what a thousand rows take in all,
+and to take turns with it in running Python, costs a fifth of what a thousand rows take in all,
 however: so the loop answers what takes it a few milliseconds at most. Threads come in two kinds, as
 what takes long shall not hold up what does not; more than a processor each would only take turns.
 """
