@@ -7,9 +7,10 @@ and zipped, and bad ones of all kinds, on new connections and on kept ones, at o
 slowly, or as far as they get before they vanish. Each answer is checked against NumPy in float64.
 Printed are answers by status; latencies of good requests that were sent at once, while all of them
 and the checks share the processors; and how the server's resident memory (that of all its
-processes added up) changed over the second half: the slope of a line through a sample a second,
-by least squares. The exit code is 1 when an answer was wrong, or a request failed: was answered
-with 5xx, or not at all.
+processes added up) changed after the first tenth of the time. Since that goes up and down with the
+large bodies that are in flight, it is looked at once a second, and a line is drawn, by least
+squares, through the least of each fifteen seconds. The exit code is 1 when an answer was wrong, or
+a request failed: was answered with 5xx, or not at all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +43,7 @@ from soak_requests import LIMIT_MB, Requests
 
 MODEL = 50, 20
 QUIET_S, CLIENT_END_S = 30, 300
-SAMPLE_S = 1.0
+SAMPLE_S, LULL_S = 1.0, 15.0
 SHOWN = 10
 KIB = 2**10
 
@@ -75,6 +77,16 @@ def slope_of(samples: list[Sample]) -> Slope:
     left = kib - slope * minutes
     error = np.sqrt(left @ left / (len(samples) - 2) / (minutes @ minutes))
     return Slope(float(slope), float(error), len(samples))
+
+
+def lulls(samples: list[Sample]) -> list[Sample]:
+    """Return the least of each stretch of time.
+
+    >>> lulls([Sample(1.0, 5), Sample(2.0, 4), Sample(16.0, 9)])
+    [Sample(at_s=2.0, rss_bytes=4), Sample(at_s=16.0, rss_bytes=9)]
+    """
+    stretches = groupby(samples, key=lambda sample: sample.at_s // LULL_S)
+    return [min(stretch, key=lambda sample: sample.rss_bytes) for _, stretch in stretches]
 
 
 def what_it_takes(port: int, centers: np.ndarray) -> tuple[list[str], bool]:
@@ -132,9 +144,9 @@ def soak(server: Server, requests: Requests, options: argparse.Namespace) -> dic
         for _, pipe in started:
             _take(pipe, report)
     n_after = _settled(server, n_before)
-    half = samples[len(samples) // 2 :]
+    later = samples[len(samples) // 10 :]
     code, stop_s = (-1, 0.0) if server.process.poll() is not None else (0, 0.0)
-    found = {"report": report, "samples": samples, "slope": slope_of(half)}
+    found = {"report": report, "samples": samples, "slope": slope_of(lulls(later))}
     found |= {"descriptors": (n_before, n_after), "same_processes": before == server.pids()}
     if code == 0:
         code, stop_s = server.stop()
@@ -177,12 +189,14 @@ def show(found: dict[str, Any], log: str) -> None:
 * failed requests: {len(report.failed)}
 * kept connections that the server let go of: {report.n_let_go}
 * resident memory: {first:.1f} MiB at the start, {last:.1f} at the end, {most:.1f} at most
-* its slope over the second half: {slope.kib_a_minute:+.1f} KiB a minute, standard error \
-{slope.error:.1f}, of {slope.n} samples
+* its slope after the first tenth of the time: {slope.kib_a_minute:+.1f} KiB a minute, \
+standard error {slope.error:.1f}, of {slope.n} lulls
 * open descriptors: {found["descriptors"][0]} at the start, {found["descriptors"][1]} at the end
 * processes: {"the same to the end" if found["same_processes"] else "NOT the same to the end"}
 * tracebacks in the log: {log.count("Traceback")}
 * told to stop: exit code {found["exit_code"]} after {found["stop_s"]:.1f} s""")
+    if "Traceback" in log:
+        print(log[max(0, log.index("Traceback") - 500) :][:5000], file=sys.stderr)
     for complaint in (*report.wrong[:SHOWN], *report.failed[:SHOWN]):
         print(complaint, file=sys.stderr)
 

@@ -48,10 +48,18 @@ class JoiningTransport:
         if head:
             self._transport.write(head)
 
+    def write_eof(self) -> None:
+        """Write what is kept, and end writing; close where the client is gone already."""
+        self.flush()
+        try:
+            self._transport.write_eof()
+        except OSError:  # it has reset the connection, which is not known here until it is read
+            self._transport.close()
+
     def close(self) -> None:
         """Write what is kept, and close, for writing at least."""
-        self.flush()
         if self._lingers() and not self._transport.is_closing():
-            self._transport.write_eof()
+            self.write_eof()
         else:
+            self.flush()
             self._transport.close()
