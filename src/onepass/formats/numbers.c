@@ -114,7 +114,7 @@ INLINE int scale(uint64_t value, int power, float *out)
     memcpy(&bits, &about, 8);
     uint32_t from_half = ((uint32_t)bits & 0x1FFFFFFFu) - 0x0FFFFFF8u;
     *out = (float)about;
-    return about >= LEAST_NORMAL && about <= MOST_FINITE && from_half > 16;
+    return ((about >= LEAST_NORMAL && about <= MOST_FINITE) | !value) && from_half > 16;
 }
 
 /* As `scale`, where value and power are doubles: the only rounding is that of the result. */
