@@ -14,6 +14,7 @@ from onepass.errors import DecodeError, TooLargeError, WidthError
 from onepass.formats import csv, csv_blocks, json_blocks, npy, numbers, records
 from onepass.formats import json as strict_json
 from onepass.formats.answers import Answers
+from onepass.formats.compiled import is_compiled
 from onepass.formats.record_pb2 import Record
 from onepass.formats.record_writer import write_answers, write_rows
 from onepass.formats.recordio import next_record
@@ -83,6 +84,7 @@ def no_slow_reader(monkeypatch):
 SHAPES = (features, values, data, bare)
 
 
+@pytest.mark.skipif(not is_compiled(), reason="no compiler was there: all is read slowly")
 @pytest.mark.usefixtures("no_slow_reader")
 @pytest.mark.parametrize("block_bytes", [1, 100, 2**20])
 class TestPlainBodiesAreReadTheFastWay:

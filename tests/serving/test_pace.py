@@ -9,6 +9,7 @@ import pytest
 
 from onepass.artifact.model_file import save_model
 from onepass.cluster.model import KMeansModel
+from onepass.formats.compiled import is_compiled
 from onepass.formats.numbers import NotPlainError
 from onepass.formats.record_writer import write_rows
 from onepass.serving.invocation import form_of, score
@@ -62,6 +63,7 @@ LIMITS = {"limit_bytes": MIB, "answer_limit_bytes": MIB}
 SPARSE = {"features": {"keys": [0], "shape": [2], "values": [9]}}
 
 
+@pytest.mark.skipif(not is_compiled(), reason="no compiler was there: all is read slowly")
 @pytest.mark.parametrize(
     ("media", "plain", "other"),
     [

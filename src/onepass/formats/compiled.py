@@ -44,19 +44,6 @@ class _Room(ctypes.Structure):
     )
 
 
-class _Form(ctypes.Structure):
-    _fields_ = (
-        ("between", ctypes.c_char_p),
-        ("n_between", ctypes.c_int64),
-        ("n_columns", ctypes.c_int64),
-        ("n_dropped", ctypes.c_int64),
-        ("is_lines", ctypes.c_int64),
-        ("is_lax", ctypes.c_int64),
-        ("may_end", ctypes.c_int64),
-        ("plainly", ctypes.c_int64),
-    )
-
-
 class Form(NamedTuple):
     """How rows of numbers stand in a text, with commas between numbers and blanks about them.
 
@@ -87,6 +74,14 @@ class Form(NamedTuple):
     is_lax: bool = False
     may_end: bool = False
     plainly: bool = False
+
+
+class _Form(ctypes.Structure):
+    _fields_ = (
+        ("between", ctypes.c_char_p),
+        ("n_between", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in Form._fields[1:]),
+    )
 
 
 class Room(NamedTuple):
