@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.csv
 from threadpoolctl import threadpool_limits
 
-from onepass.formats.compiled import Form
+from onepass.formats.compiled import Form, is_compiled
 from onepass.formats.numbers import read_rows
 
 TILE_VALUES = 2**18
@@ -65,6 +65,8 @@ def parsers(name: str, body: bytes, rows: np.ndarray) -> dict[str, Parse]:
     if name == "recordio":
         return {"numpy": _records(body, rows)}
     parses = _csv_parsers(rows.shape) if name == "csv" else _json_parsers(rows.shape)
+    if not is_compiled():
+        del parses["onepass"]
     for package in OPTIONAL:
         if package in parses and importlib.util.find_spec(package) is None:
             del parses[package]

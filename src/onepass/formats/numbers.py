@@ -36,9 +36,6 @@ def read_rows(text: bytes | bytearray | memoryview, form: Form) -> Rows | None:
 
     Examples
     --------
-    >>> read_rows(b"1,2.5\n3e1, 4", Form(b"\n", 2, is_lines=True))
-    array([[ 1. ,  2.5],
-           [30. ,  4. ]], dtype=float32)
     >>> read_rows(b"1,2.5\n3e1", Form(b"\n", 2, is_lines=True)) is None
     True
 
