@@ -100,6 +100,17 @@ def test_a_number_about_halfway_between_two_is_what_python_makes_of_it(text):
     same(text)
 
 
+def test_many_numbers_whose_digits_end_at_a_middle_between_two_are_what_python_makes_of_them():
+    """An eighth of these would be wrong if a product were taken for the nearest double."""
+    rng = np.random.default_rng(0)
+    for bits in rng.integers(0x01000000, 0x7E000000, 2000, np.uint32):
+        low, high = np.array([bits, bits + 1], np.uint32).view(np.float32)
+        middle = (Fraction(float(low)) + Fraction(float(high))) / 2
+        exponent = int(np.floor(np.log10(float(middle)))) - int(rng.integers(16, 19))
+        text = f"{round(middle / Fraction(10) ** exponent)}e{exponent}"
+        assert read_one(text) == rounded(text), text
+
+
 @pytest.mark.parametrize("write", ["%.6f", "%.9g", "%.17g", "%r", "%.3e", "%d", "%.25f"])
 def test_tables_are_what_numpy_makes_of_them(write):
     rng = np.random.default_rng(0)
@@ -188,12 +199,15 @@ def test_columns_at_the_left_are_left_out():
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_nothing_behind_the_text_is_read(kind):
-    text = b"1,2\n3,45678901234567890"
+@pytest.mark.parametrize("text", [b"1,2\n3,45678901234567890", b"1,2\n3,4.5678901" + b" " * 30])
+def test_nothing_behind_the_text_is_read(kind, text):
     for n in range(len(text) + 1):
         part = kind(text)[:n]
         found = read_rows(part, Form(b"\n", 2, is_lines=True))
-        if text[:n].count(b",") == text[:n].count(b"\n") + 1 and text[n - 1 : n].isdigit():
+        if text[:n].count(b",") == text[:n].count(b"\n") + 1 and text[n - 1 : n] not in (
+            b",",
+            b"\n",
+        ):
             expected = [[float(x) for x in row.split(b",")] for row in text[:n].split(b"\n")]
             np.testing.assert_array_equal(found, np.float32(expected))
         else:
