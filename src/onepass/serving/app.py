@@ -173,7 +173,9 @@ class Application:
                 pace = Pace.SOON
         return await asyncio.get_running_loop().run_in_executor(self._threads[pace], ask)
 
-    def _scored(self, name: str, body: bytes, form: Form, *, only_plain: bool = False) -> Scored:
+    def _scored(
+        self, name: str, body: bytes | bytearray, form: Form, *, only_plain: bool = False
+    ) -> Scored:
         with self._store.use(name) as model:
             return score(
                 model,
@@ -212,7 +214,7 @@ class Application:
 
     async def _body(
         self, request: Request, receive: Receive, upload: Upload, share: Share, limits: BodyLimits
-    ) -> bytes:
+    ) -> bytes | bytearray:
         declared = request.headers.get("content-length")
         body = await read_body(receive, declared, share, limits=limits, upload=upload)
         request.n_bytes_in = len(body)
@@ -242,7 +244,7 @@ def _page_token(query: str) -> str | None:
     return tokens[0] if tokens else None
 
 
-def _order(body: bytes) -> tuple[str, str]:
+def _order(body: bytes | bytearray) -> tuple[str, str]:
     """Read which model shall be loaded, and from where."""
     try:
         given = orjson.loads(body)

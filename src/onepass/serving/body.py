@@ -42,7 +42,7 @@ class BodyLimits:
 
 async def read_body(
     receive: Receive, declared: str | None, share: Share, *, limits: BodyLimits, upload: Upload
-) -> bytes:
+) -> bytes | bytearray:
     """Read a request's body.
 
     Parameters
@@ -59,7 +59,7 @@ async def read_body(
 
     Returns
     -------
-    bytes
+    bytes or bytearray
         Of the declared length, if one was declared.
 
     Raises
@@ -72,7 +72,8 @@ async def read_body(
     admit = partial(_admit, limits=limits, share=share)
     admit(n_declared or 0)
     first = await _first_piece(receive, upload, limits)
-    upload.take(admit, first.get("body", b""), is_whole=not first.get("more_body", False))
+    is_whole = not first.get("more_body", False)
+    upload.take(admit, first.get("body", b""), is_whole=is_whole, n_bytes=n_declared or 0)
     try:
         await _end_of(upload, limits)
         if upload.broken:
@@ -85,7 +86,7 @@ async def read_body(
     return upload.give()
 
 
-def unzipped(body: bytes, limit_bytes: int) -> Iterator[bytes]:
+def unzipped(body: bytes | bytearray, limit_bytes: int) -> Iterator[bytes]:
     """Unfold a body that was compressed by gzip, piece by piece.
 
     Raises
@@ -106,7 +107,7 @@ def unzipped(body: bytes, limit_bytes: int) -> Iterator[bytes]:
 class _Bytes(ForwardStream):
     """A body as a stream."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | bytearray) -> None:
         super().__init__()
         self._left = memoryview(body)
 

@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from onepass.serving.asgi import CONNECTION, UPLOAD
 from onepass.serving.joining import JoiningTransport
 from onepass.serving.problems import HttpError, request_id, to_response
+from onepass.serving.straight import StraightReader
 from onepass.serving.upload import Upload
 
 MAX_HEADERS_BYTES = 2**16
@@ -31,6 +32,9 @@ MAX_HEADERS_BYTES = 2**16
 
 _REFUSED_BYTES = 2**22
 """Of headers that were refused, read on so that the client sees the answer."""
+
+_FRAMED_OTHERWISE = {b"transfer-encoding", b"upgrade"}
+"""Headers of requests whose bodies are not as long as they say, or end elsewhere."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -129,7 +133,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self._upload = Upload(self.flow.resume_reading)
+        self._upload = Upload(self._read_on)
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         self.scope[UPLOAD] = self._upload  # type: ignore[literal-required]
         self._in_message, self._in_body = True, False
@@ -142,19 +146,32 @@ class Connection(HttpToolsProtocol):
                 raise _headers_too_large()
         self._clear_deadline()
         self._n_header_bytes = self._n_drained = 0
+        if self._upload:
+            self._upload.may_be_filled = not _FRAMED_OTHERWISE & {name for name, _ in self.headers}
         super().on_headers_complete()  # which fails where the path is none
         self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body, or throw it away where its request has been refused."""
         if self.cycle.response_complete:
-            self._n_drained += len(body)
-            if self._n_drained > self.limits.drain_bytes:
-                self.let_go()
+            self.on_drained(len(body))
         elif self._upload and self._upload.is_taken:
             self._upload.put(body)
         else:
             super().on_body(body)
+
+    def on_drained(self, n_bytes: int) -> None:
+        """Count what comes of a body after its request has been answered."""
+        self._n_drained += n_bytes
+        if self._n_drained > self.limits.drain_bytes:
+            self.let_go()
+
+    def on_straight_body(self) -> None:
+        """Go on behind a body that a `StraightReader` has read."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self.transport.set_protocol(self)
+        self.on_message_complete()
 
     def on_message_complete(self) -> None:
         """End a request; one that offers another protocol only seems to end with its headers."""
@@ -213,6 +230,12 @@ class Connection(HttpToolsProtocol):
     def _end_of_body(self) -> None:
         self.on_message_complete()
         self._deaf = True
+
+    def _read_on(self) -> None:
+        """Read the rest of a body that somebody has taken on."""
+        if self._upload and self._upload.n_to_come:
+            self.transport.set_protocol(StraightReader(self, self._upload))
+        self.flow.resume_reading()
 
     def _is_idle(self) -> bool:
         """Whether no request waits for its answer."""

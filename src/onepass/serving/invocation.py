@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def form_of(headers: Mapping[str, str], default_accept: str) -> Form:
 
 def score(
     model: KMeansModel,
-    body: bytes,
+    body: bytes | bytearray,
     form: Form,
     *,
     limit_bytes: int,
@@ -95,7 +95,7 @@ def score(
     Parameters
     ----------
     model : KMeansModel
-    body : bytes
+    body : bytes or bytearray
     form : Form
     limit_bytes : int
         Of the body, if it is unzipped.
@@ -155,9 +155,14 @@ def parts(rows: Rows, n_columns: int) -> Iterator[Rows]:
 
 
 def _blocks(
-    model: KMeansModel, body: bytes, form: Form, limit_bytes: int, *, only_plain: bool
+    model: KMeansModel,
+    body: bytes | bytearray,
+    form: Form,
+    limit_bytes: int,
+    *,
+    only_plain: bool,
 ) -> Iterator[Rows]:
-    pieces: Iterable[bytes] = (body,)
+    pieces: Iterable[bytes] = (cast("bytes", body),)  # readers use what both can do
     if form.zipped:
         pieces = unzipped(body, limit_bytes)
         if form.media.name == NPY:  # it may be stored column by column

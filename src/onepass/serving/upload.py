@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 _SMALL_BYTES = 2**16
 
+_LONG_BYTES, _ROOM_BYTES = 2**16, 2**23
+"""What is to come at least for room to be made, and the most that is made at once."""
+
 
 class Upload:
     """What has come of a body.
 
     Until somebody takes it on, the connection keeps a little of it and reads no further; from then
-    on, pieces are kept here as they come, and the reader is woken once, at the end.
+    on, pieces are kept here as they come, and the reader is woken once, at the end. Where much is
+    known to come, there is room for it here, to be filled without copying.
 
     Parameters
     ----------
@@ -26,19 +30,26 @@ class Upload:
         Why no more will come, where the client did not send it whole; else empty.
     is_taken : bool
         Whether somebody has taken it on.
+    may_be_filled : bool
+        Whether the connection fills room that is made.
+    n_to_come : int
+        How many bytes there is room for, at once or by and by; 0 where `put` keeps all of them.
     """
 
     def __init__(self, read_on: Callable[[], None]) -> None:
         self._read_on = read_on
         self._pieces: list[bytes | bytearray] = []
-        self.n_bytes = 0
+        self._room = memoryview(b"")
+        self.n_bytes = self.n_to_come = 0
         self.broken = ""
-        self.is_taken = False
+        self.is_taken = self.may_be_filled = False
         self._error: Exception | None = None
-        self._is_whole = False
+        self._is_whole = self._is_over = False
         self._ended = asyncio.Event()
 
-    def take(self, admit: Callable[[int], None], first: bytes, *, is_whole: bool) -> None:
+    def take(
+        self, admit: Callable[[int], None], first: bytes, *, is_whole: bool, n_bytes: int = 0
+    ) -> None:
         """Take it on, with what has come before.
 
         Parameters
@@ -48,10 +59,17 @@ class Upload:
             is raised by `wait`, and no more is kept.
         first : bytes
         is_whole : bool
+        n_bytes : int
+            Of the whole body, which is admitted already; 0 where that is not known.
         """
         self._admit = admit
         self.is_taken = True
-        self.put(first)
+        if self.may_be_filled and n_bytes >= len(first) + _LONG_BYTES:
+            self.n_to_come = n_bytes
+            self.room()[: len(first)] = first
+            self.fill(len(first))
+        else:
+            self.put(first)
         if is_whole:
             self.end()
         self._read_on()
@@ -70,15 +88,30 @@ class Upload:
         else:
             self._keep(piece)
 
-    def give(self) -> bytes:
+    def room(self) -> memoryview:
+        """Return where the next of the bytes to come shall be put: room for one at least."""
+        if not self._room:
+            room = bytearray(min(self.n_to_come, _SMALL_BYTES if self._is_over else _ROOM_BYTES))
+            self._room = memoryview(room)
+            if not self._is_over:
+                self._pieces.append(room)
+        return self._room
+
+    def fill(self, n_bytes: int) -> None:
+        """Say that so much of the room has been filled."""
+        self.n_bytes += n_bytes
+        self.n_to_come -= n_bytes
+        self._room = self._room[n_bytes:]
+
+    def give(self) -> bytes | bytearray:
         """Hand over what was kept; nothing is kept any more, however long the client stays."""
-        pieces, self._pieces = self._pieces, []
-        first = pieces[0] if len(pieces) == 1 else b""
-        return first if isinstance(first, bytes) and first else b"".join(pieces)
+        pieces = self._pieces
+        self.drop()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def drop(self) -> None:
-        """Keep nothing of what was kept."""
-        self._pieces = []
+        """Keep nothing of what was kept, or will come."""
+        self._pieces, self._room, self._is_over = [], memoryview(b""), True
 
     def end(self) -> None:
         """Say that it is whole."""
