@@ -4,7 +4,7 @@ from setuptools import Extension, setup
 
 KERNELS = "src/onepass/cluster/kernels"
 FORMATS = "src/onepass/formats"
-PARTS = "search", "lloyd", "starts", "pivots", "absorb"
+PARTS = "search", "lloyd", "starts", "pivots", "absorb", "rounded"
 
 setup(
     ext_modules=[

@@ -23,10 +23,15 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(params=[*WIDTHS, "numpy"])
+@pytest.fixture(params=[*WIDTHS, "rounded", "numpy"])
 def kernels(request, monkeypatch):
-    """The kernels in C, for each width of vectors, and those of NumPy."""
+    """The kernels in C, for each width of vectors and by way of bytes, and those of NumPy."""
+    if request.param == "rounded":
+        if not (WIDTHS and compiled.rounds(1000, 100)):
+            pytest.skip("this processor does not add up products of bytes, or C was not compiled")
+        return native
     used = reference if request.param == "numpy" else native
+    monkeypatch.setattr(native, "rounds", lambda *_: False)
     for module in (cpu, "onepass.cluster.kernels.prepared"):
         name = module if isinstance(module, str) else module.__name__
         monkeypatch.setattr(f"{name}.kernels", lambda: used)
@@ -118,7 +123,7 @@ def test_an_answer_takes_little_memory_however_large_the_model():
 def test_what_is_laid_out_once_finds_what_each_search_finds(kernels):
     for k, d in SHAPES:
         centers = np.random.default_rng([k, d]).normal(5, 1, (k, d)).astype(np.float32)
-        rows, origin = hard_rows(centers, 20), centers[0]
+        rows, origin = hard_rows(centers, 40), centers[0]
         once = kernels.search_among(rows, kernels.layout(centers, origin))
         anew = kernels.search(rows, centers, origin)
         if kernels is native:

@@ -174,4 +174,5 @@ def test_without_a_compiler_numpy_does_the_same_work(monkeypatch):
 def test_where_it_is_compiled_it_is_used():
     assert cpu.kernels() is native
     assert compiled.fastest_lanes() in WIDTHS
-    assert cpu.describe() == f"compiled kernels, {compiled.fastest_lanes()} values at a time"
+    told = f"compiled kernels, {compiled.fastest_lanes()} values at a time"
+    assert cpu.describe().startswith(told)

@@ -23,6 +23,9 @@ _FEWEST, _LEAST_SHARE, _MOST_SHARE = 16, 1 / 16, 1 / 4
 _ROWS_A_PIVOT = 8
 _GAIN = 0.9
 _WORTH, _HOPELESS = 0.5, 0.95
+_WORTH_BESIDE_ROUNDED, _HOPELESS_BESIDE_ROUNDED = 0.1, 0.3
+"""Where looking at all centers takes a third as long, because they are rounded."""
+
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -30,7 +33,8 @@ class Pivots:
     """Chooses pivots, searches by them, and learns.
 
     Twice as many pivots are tried as long as a tenth fewer centers are looked at with them. Where
-    that leaves more than half of all, none are used for a while, and a longer while each time.
+    that leaves more than half of all, or a tenth where all are rounded, none are used for a while,
+    and a longer while each time.
 
     Parameters
     ----------
@@ -43,6 +47,9 @@ class Pivots:
     def __init__(self, capacity: int, n_features: int) -> None:
         self._fewest = max(_FEWEST, int(capacity * _LEAST_SHARE))
         self._most = int(capacity * _MOST_SHARE) if n_features >= _LEAST_FEATURES else 0
+        self._worth, self._hopeless = _WORTH, _HOPELESS
+        if cpu.rounds(capacity, n_features):
+            self._worth, self._hopeless = _WORTH_BESIDE_ROUNDED, _HOPELESS_BESIDE_ROUNDED
         self._chosen: Indices = np.empty(0, np.intp)
         self._patience = 1
         self._resting = 0
@@ -88,7 +95,7 @@ class Pivots:
         found, n_looked = cpu.nearest_by_pivots(rows, centers, self._chosen)
         self._n_looked += n_looked
         self._n_pairs += len(rows) * len(centers)
-        if self._n_looked > _HOPELESS * self._n_pairs:
+        if self._n_looked > self._hopeless * self._n_pairs:
             self._rest()
         return found
 
@@ -119,7 +126,7 @@ class Pivots:
             self._with_half = share
             return
         self._settled = True
-        if share > _WORTH:
+        if share > self._worth:
             self._rest()
         else:
             self._patience = 1

@@ -22,6 +22,12 @@ from onepass.cluster.kernels.results import Bounds, Found, Holdings
 _MOST_CANDIDATES = 64  # as in native.c
 TABLE_WIDTH = 32
 
+_FEWEST_ROUNDED, _FEWEST_FEATURES, _FEWEST_VALUES = 48, 24, 2**12
+"""From which on it pays to look at bytes first."""
+
+_MOST_ROUNDED = _MOST_FEATURES = 2**16
+"""Six lines of scores take up memory, and sums of products of bytes have 31 bits."""
+
 
 class CProblem(ctypes.Structure):
     """Rows that are searched among centers, and a point near them."""
@@ -125,6 +131,16 @@ def fastest_lanes() -> int:
     return int(library().onepass_fastest())
 
 
+def rounds(n_centers: int, n_features: int) -> bool:
+    """Whether so many centers are found faster here by way of rounded ones."""
+    return (
+        _FEWEST_ROUNDED <= n_centers <= _MOST_ROUNDED
+        and _FEWEST_FEATURES <= n_features <= _MOST_FEATURES
+        and n_centers * n_features >= _FEWEST_VALUES
+        and bool(library().onepass_rounds())
+    )
+
+
 def all_lanes() -> list[int]:
     """Return the widths this processor has."""
     return [lanes for lanes in (4, 8, 16) if lanes <= library().onepass_widest()]
@@ -176,23 +192,28 @@ class Layout(NamedTuple):
     Attributes
     ----------
     arrays : tuple of ndarray
-        The centers, the origin, and both laid out for vectors of this width.
+        The centers, the origin, and both laid out for vectors of this width, or rounded.
     addresses : tuple of int
         Of these.
     lanes : int
+        The width; 0 where they are rounded.
     """
 
-    arrays: tuple[Rows, Rows, Floats]
+    arrays: tuple[Rows, Rows, npt.NDArray[Any]]
     addresses: tuple[int, int, int]
     lanes: int
 
 
 def layout_of(centers: Rows, origin: Rows, lanes: int) -> Layout:
-    """Lay out centers for searches from this origin."""
+    """Lay out centers for searches from this origin; rounded, where there are no `lanes`."""
     problem = problem_of(centers, centers, origin)
-    n_groups = -(-len(centers) // (2 * lanes))
-    packed = np.empty(n_groups * 2 * lanes * (centers.shape[1] + 1), np.float32)
-    library().onepass_pack(problem, packed.ctypes.data, lanes)
+    n, d = centers.shape
+    if lanes:
+        packed = np.empty(-(-n // (2 * lanes)) * 2 * lanes * (d + 1), np.float32)
+        library().onepass_pack(problem, packed.ctypes.data, lanes)
+    else:
+        packed = np.empty(library().onepass_rounded_bytes(n, d), np.uint8)
+        library().onepass_round(problem, packed.ctypes.data)
     _, given, start = problem.arrays
     return Layout(
         (given, start, packed), (problem.centers, problem.origin, packed.ctypes.data), lanes
@@ -206,7 +227,12 @@ def problem_among(rows: Rows, layout: Layout) -> CProblem:
     given = read(rows, np.float32)
     to_centers, to_origin, to_packed = layout.addresses
     problem = CProblem(
-        address_of(given), to_centers, to_origin, len(rows), *centers.shape, to_packed
+        address_of(given),
+        to_centers,
+        to_origin,
+        len(rows),
+        *centers.shape,
+        to_packed if layout.lanes else None,
     )
     problem.arrays = given, layout  # which must live as long as their addresses
     return problem
@@ -253,6 +279,10 @@ def library() -> Any:
     signatures: dict[str, tuple[Any, ...]] = {
         "pack": (None, problem, array, lanes),
         "search": (lanes, problem, ctypes.POINTER(CResult), lanes),
+        "rounds": (lanes,),
+        "rounded_bytes": (number, number, number),
+        "round": (None, problem, array),
+        "search_rounded": (lanes, problem, array, ctypes.c_float, ctypes.POINTER(CResult)),
         "search_by_pivots": (number, problem, array, number, ctypes.POINTER(CResult), lanes),
         "search_exactly": (lanes, problem, array, number, array, array, lanes),
         "measure": (None, problem, array, array, lanes),

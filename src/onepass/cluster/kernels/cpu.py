@@ -106,8 +106,17 @@ def kernels() -> Any:
 def describe() -> str:
     """Tell which kernels are used here, for a log."""
     if compiled.is_compiled():
-        return f"compiled kernels, {compiled.fastest_lanes()} values at a time"
+        as_bytes = ", many centers as bytes first" if compiled.library().onepass_rounds() else ""
+        return f"compiled kernels, {compiled.fastest_lanes()} values at a time{as_bytes}"
     return "NumPy, as the kernels were not compiled when this package was installed: slower"
+
+
+def rounds(n_centers: int, n_features: int) -> bool:
+    """Whether so many centers are rounded to find those that may be closest, where that is enough.
+
+    Looking at all of them then takes about a third of the time.
+    """
+    return bool(kernels().rounds(n_centers, n_features))
 
 
 def nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None) -> Nearest:

@@ -157,6 +157,8 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #undef CROWD
 #undef NAME
 #undef TARGET
+
+#include "rounded.inc.c"
 #endif
 
 /* Returns the widest vectors, in floats, that this processor has. */
@@ -180,6 +182,15 @@ int onepass_fastest(void) {
     return widest;
 }
 
+/* Whether this processor searches centers that are rounded. */
+int onepass_rounds(void) {
+#if defined(__x86_64__)
+    return onepass_widest() == 16 && __builtin_cpu_supports("avx512vnni");
+#else
+    return 0;
+#endif
+}
+
 #if defined(__x86_64__)
 #define WITH_LANES(f, ...)                  \
     (lanes == 16  ? f##_16(__VA_ARGS__)     \
@@ -196,6 +207,35 @@ void onepass_pack(const problem *p, float *packed, int lanes) { pack(p, 2 * lane
    -1 when there is not enough memory. */
 int onepass_search(const problem *p, const result *out, int lanes) {
     return WITH_LANES(search, p, out);
+}
+
+/* How many bytes centers take that are rounded. */
+int64_t onepass_rounded_bytes(int64_t n_centers, int64_t n_features) {
+#if defined(__x86_64__)
+    return rounded_bytes(n_centers, n_features);
+#else
+    return (void)n_features, 0 * n_centers;
+#endif
+}
+
+/* Rounds the centers for searches, on a processor that does them. */
+void onepass_round(const problem *p, uint8_t *rounded) {
+#if defined(__x86_64__)
+    round_centers(p, rounded);
+#else
+    (void)p, (void)rounded;
+#endif
+}
+
+/* Finds the center closest to each row by way of rounded centers, which may be absent. `doubt` is
+   the share of the squares that covers what float32 loses. */
+int onepass_search_rounded(const problem *p, const uint8_t *rounded, float doubt,
+                           const result *out) {
+#if defined(__x86_64__)
+    return search_rounded(p, rounded, doubt, out);
+#else
+    return (void)rounded, (void)doubt, onepass_search(p, out, 4);
+#endif
 }
 
 /* Finds the center closest to each row, passing over most by way of pivots, which are some of the

@@ -16,6 +16,7 @@ from onepass.cluster.kernels.compiled import (
     CBounds,
     CHoldings,
     CIterating,
+    CProblem,
     CResult,
     CShifts,
     CSwapping,
@@ -30,6 +31,7 @@ from onepass.cluster.kernels.compiled import (
     problem_among,
     problem_of,
     read,
+    rounds,
     table_of,
     weighted,
 )
@@ -41,7 +43,13 @@ from onepass.cluster.kernels.results import (
     Holdings,
     Shifts,
     Sums,
+    doubt_of,
 )
+
+_FEWEST_ROWS = 32
+"""To round centers for these alone."""
+
+_PROBED_CENTERS, _MOST_LEFT = 64, 0.1
 
 _SMALL_VALUES = 2**18
 """Laid out, centers take this much, 1 MiB, whatever it is that they take otherwise."""
@@ -67,13 +75,16 @@ def search(
     Notes
     -----
     Costs 2 * n_clusters * n_features operations a row, at nearly the speed of the processor: the
-    scores of six rows and two vectors of centers stay in registers. Memory: the centers, and as
-    much of the rows as fits the cache.
+    scores of six rows and two vectors of centers stay in registers; and a quarter of that where
+    centers are rounded first. Memory: the centers, and as much of the rows as fits the cache, or
+    six times as many scores as there are centers.
     """
     n = len(rows)
     found = _nothing_found(n, second=second)
     out = CResult(*(array.ctypes.data if len(array) else None for array in found))
-    if library().onepass_search(problem_of(rows, centers, origin), out, lanes or fastest_lanes()):
+    if lanes is None and n >= _FEWEST_ROWS and rounds(*centers.shape):
+        _search_rounded(problem_of(rows, centers, origin), None, out)
+    elif library().onepass_search(problem_of(rows, centers, origin), out, lanes or fastest_lanes()):
         raise MemoryError(f"no room to search among {len(centers)} centers")
     return found
 
@@ -84,11 +95,23 @@ def layout(centers: Rows, origin: Rows) -> Layout | None:
     Few centers are filled up to a whole vector of them: if there are many features, each search
     does so anew.
     """
+    if rounds(*centers.shape):
+        rounded = layout_of(centers, origin, 0)
+        if _tells_apart(rounded):
+            return rounded
     lanes = fastest_lanes()
     n_filled = -(-len(centers) // (2 * lanes)) * 2 * lanes
     if n_filled > max(2 * len(centers), _SMALL_VALUES // centers.shape[1]):
         return None
     return layout_of(centers, origin, lanes)
+
+
+def _tells_apart(rounded: Layout) -> bool:
+    """Whether rounded centers are enough for most rows, those at and halfway between centers."""
+    centers = rounded.arrays[0]
+    some = centers[:: -(-len(centers) // _PROBED_CENTERS)]
+    found = search_among(np.vstack([some, (some[1:] + some[:-1]) * np.float32(0.5)]), rounded)
+    return bool((found.squares > 0).mean() < _MOST_LEFT)
 
 
 def search_among(rows: Rows, centers: Layout) -> Found:
@@ -97,10 +120,18 @@ def search_among(rows: Rows, centers: Layout) -> Found:
     values = np.empty((3, n), np.float32)
     first = address_of(values)
     out = CResult(first, first + 4 * n, first + 8 * n, None)
-    if library().onepass_search(problem_among(rows, centers), out, centers.lanes):
+    if not centers.lanes:
+        _search_rounded(problem_among(rows, centers), centers.addresses[2], out)
+    elif library().onepass_search(problem_among(rows, centers), out, centers.lanes):
         raise MemoryError(f"no room to search for {n} rows")
     labels, sq_distances, squares = values
     return Found(labels.view(np.int32), sq_distances, squares, values[0, :0])
+
+
+def _search_rounded(problem: CProblem, rounded: int | None, out: CResult) -> None:
+    doubt = doubt_of(problem.n_features)
+    if library().onepass_search_rounded(problem, rounded, doubt, out):
+        raise MemoryError(f"no room to search for {problem.n_rows} rows")
 
 
 def _nothing_found(n: int, *, second: bool) -> Found:

@@ -124,12 +124,13 @@ static void NAME(order_by)(const int32_t *keys, int64_t n_keys, const int32_t *f
 TARGET static int NAME(search_rest)(const problem *p, const int32_t *which, int64_t n,
                                     const result *out) {
     const int64_t d = p->n_features;
-    float *rows = malloc((n * d + 2 * n) * sizeof *rows);
+    float *rows = malloc((n * d + 3 * n) * sizeof *rows);
     int32_t *chosen = malloc(n * sizeof *chosen);
     int failed = !rows || !chosen;
     if (!failed) {
         const problem rest = {rows, p->centers, p->origin, n, p->n_centers, d, 0};
-        const result found = {chosen, rows + n * d, rows + n * d + n, 0};
+        float *values = rows + n * d;
+        const result found = {chosen, values, values + n, out->ahead ? values + 2 * n : 0};
         for (int64_t i = 0; i < n; i++)
             memcpy(rows + i * d, p->rows + which[i] * d, d * sizeof *rows);
         failed = NAME(search)(&rest, &found);
@@ -137,6 +138,7 @@ TARGET static int NAME(search_rest)(const problem *p, const int32_t *which, int6
             out->chosen[which[i]] = chosen[i];
             out->sq_distances[which[i]] = found.sq_distances[i];
             out->squares[which[i]] = found.squares[i];
+            if (out->ahead) out->ahead[which[i]] = found.ahead[i];
         }
     }
     free(rows), free(chosen);
