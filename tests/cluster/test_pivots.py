@@ -123,7 +123,7 @@ def test_where_there_are_no_clusters_pivots_are_given_up():
         pivots.choose(centers, np.ones(400))
         used.append(pivots.n_chosen > 0)
         pivots.nearest(rows, centers)
-    assert used[0]
+    assert any(used[:2])
     assert 1 < sum(used) < 8, "tried again, and more and more rarely"
 
 

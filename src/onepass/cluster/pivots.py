@@ -22,10 +22,7 @@ _LEAST_FEATURES = 12
 _FEWEST, _LEAST_SHARE, _MOST_SHARE = 16, 1 / 16, 1 / 4
 _ROWS_A_PIVOT = 8
 _GAIN = 0.9
-_WORTH, _HOPELESS = 0.5, 0.95
-_WORTH_BESIDE_ROUNDED, _HOPELESS_BESIDE_ROUNDED = 0.1, 0.3
-"""Where looking at all centers takes a third as long, because they are rounded."""
-
+_WORTH, _HOPELESS = 0.55, 0.95
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -33,8 +30,8 @@ class Pivots:
     """Chooses pivots, searches by them, and learns.
 
     Twice as many pivots are tried as long as a tenth fewer centers are looked at with them. Where
-    that leaves more than half of all, or a tenth where all are rounded, none are used for a while,
-    and a longer while each time.
+    that leaves more than half of all, none are used for a while, and a longer while each time.
+    Where looking at all takes less effort, because centers are rounded, they must leave less.
 
     Parameters
     ----------
@@ -47,12 +44,10 @@ class Pivots:
     def __init__(self, capacity: int, n_features: int) -> None:
         self._fewest = max(_FEWEST, int(capacity * _LEAST_SHARE))
         self._most = int(capacity * _MOST_SHARE) if n_features >= _LEAST_FEATURES else 0
-        self._worth, self._hopeless = _WORTH, _HOPELESS
-        if cpu.rounds(capacity, n_features):
-            self._worth, self._hopeless = _WORTH_BESIDE_ROUNDED, _HOPELESS_BESIDE_ROUNDED
+        self._effort = 1.0  # of looking at all centers
         self._chosen: Indices = np.empty(0, np.intp)
         self._patience = 1
-        self._resting = 0
+        self._resting = int(cpu.rounds(capacity, n_features))  # to see what that is worth
         self._begin()
 
     @property
@@ -91,11 +86,12 @@ class Pivots:
             Those of `choose`, moved or not; more may have followed.
         """
         if not 0 < _ROWS_A_PIVOT * len(self._chosen) <= len(rows):
-            return cpu.nearest_centers(rows, centers)
+            of_all, self._effort = cpu.nearest_of_all(rows, centers)
+            return of_all
         found, n_looked = cpu.nearest_by_pivots(rows, centers, self._chosen)
         self._n_looked += n_looked
         self._n_pairs += len(rows) * len(centers)
-        if self._n_looked > self._hopeless * self._n_pairs:
+        if self._n_looked > _HOPELESS * self._effort * self._n_pairs:
             self._rest()
         return found
 
@@ -126,7 +122,7 @@ class Pivots:
             self._with_half = share
             return
         self._settled = True
-        if share > self._worth:
+        if share > _WORTH * self._effort:
             self._rest()
         else:
             self._patience = 1

@@ -282,7 +282,7 @@ def library() -> Any:
         "rounds": (lanes,),
         "rounded_bytes": (number, number, number),
         "round": (None, problem, array),
-        "search_rounded": (lanes, problem, array, ctypes.c_float, ctypes.POINTER(CResult)),
+        "search_rounded": (lanes, problem, array, ctypes.c_float, ctypes.POINTER(CResult), lanes),
         "search_by_pivots": (number, problem, array, number, ctypes.POINTER(CResult), lanes),
         "search_exactly": (lanes, problem, array, number, array, array, lanes),
         "measure": (None, problem, array, array, lanes),

@@ -157,8 +157,6 @@ typedef int32_t int4 __attribute__((vector_size(16), aligned(4), may_alias));
 #undef CROWD
 #undef NAME
 #undef TARGET
-
-#include "rounded.inc.c"
 #endif
 
 /* Returns the widest vectors, in floats, that this processor has. */
@@ -200,6 +198,10 @@ int onepass_rounds(void) {
 #define WITH_LANES(f, ...) ((void)lanes, f##_4(__VA_ARGS__))
 #endif
 
+#if defined(__x86_64__)
+#include "rounded.inc.c"
+#endif
+
 /* Lays out the centers for searches of that width. */
 void onepass_pack(const problem *p, float *packed, int lanes) { pack(p, 2 * lanes, packed); }
 
@@ -228,13 +230,14 @@ void onepass_round(const problem *p, uint8_t *rounded) {
 }
 
 /* Finds the center closest to each row by way of rounded centers, which may be absent. `doubt` is
-   the share of the squares that covers what float32 loses. */
+   the share of the squares that covers what float32 loses; rows for which bytes are not enough are
+   searched with vectors of that width. */
 int onepass_search_rounded(const problem *p, const uint8_t *rounded, float doubt,
-                           const result *out) {
+                           const result *out, int lanes) {
 #if defined(__x86_64__)
-    return search_rounded(p, rounded, doubt, out);
+    return search_rounded(p, rounded, doubt, lanes, out);
 #else
-    return (void)rounded, (void)doubt, onepass_search(p, out, 4);
+    return (void)rounded, (void)doubt, onepass_search(p, out, lanes);
 #endif
 }
 

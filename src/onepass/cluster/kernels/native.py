@@ -130,7 +130,7 @@ def search_among(rows: Rows, centers: Layout) -> Found:
 
 def _search_rounded(problem: CProblem, rounded: int | None, out: CResult) -> None:
     doubt = doubt_of(problem.n_features)
-    if library().onepass_search_rounded(problem, rounded, doubt, out):
+    if library().onepass_search_rounded(problem, rounded, doubt, out, fastest_lanes()):
         raise MemoryError(f"no room to search for {problem.n_rows} rows")
 
 
