@@ -1,0 +1,563 @@
+"""Kernels on a GPU: what `gpu.cu` does, and products by cuBLAS.
+
+The only module that knows CuPy, and long because it calls every kernel. Arrays on the device are
+its; whatever is named `rows` there is C-contiguous float32, relative to an origin near the data,
+and weights are float64 or None for 1 each. Work is queued: nothing waits for the device but
+`Gpu.read` and what returns arrays of NumPy.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from onepass.errors import PlatformError
+
+Array: TypeAlias = Any
+"""An array on the device: CuPy has no types."""
+
+_THREADS = 256
+_ONE_BLOCK = 1024
+_LANES = 32
+_PIECE = 128  # as in gpu.cu
+_SHARES = 128
+"""Into how many shares rows are put in order, each by a warp."""
+
+_OLDEST = 70
+"""Compute capability, in tenths: lanes of a warp are matched by what they hold from there on."""
+
+_TF32, _FLOAT32 = 3, 0  # cublasMath_t
+_TRANSPOSED, _AS_IS = 1, 0  # cublasOperation_t
+
+REPORT = np.dtype(
+    [
+        ("first_other", np.int64),
+        ("first_bad", np.int64),
+        ("n_opened", np.int64),
+        ("flooded", np.int64),
+        ("n_sampled", np.int64),
+        ("cost", np.float64),
+        ("peak", np.uint32),
+        ("_filled", np.uint32),
+    ]
+)
+"""What one batch tells: `struct report` of gpu.cu."""
+
+_NOTHING = np.uint64(0)
+"""The address of an array that is absent."""
+
+_NOWHERE = np.iinfo(np.int64).max
+
+
+class NoGpuError(PlatformError):
+    """There is no GPU that can be used; the message says why."""
+
+
+@functools.cache
+def cupy() -> Any:
+    """Return CuPy.
+
+    Raises
+    ------
+    NoGpuError
+        When it is not installed, or finds no GPU it can use.
+    """
+    try:
+        import cupy  # noqa: PLC0415 - takes a second, and is not there on most machines
+    except ImportError as error:
+        raise NoGpuError(
+            f"CuPy is not installed ({error}): pip install 'onepass-kmeans[gpu]'"
+        ) from error
+    return cupy
+
+
+def count_gpus() -> int:
+    """Return how many GPUs there are.
+
+    Raises
+    ------
+    NoGpuError
+        When there is none, or no driver.
+    """
+    module = cupy()
+    try:
+        n = int(module.cuda.runtime.getDeviceCount())
+    except module.cuda.runtime.CUDARuntimeError as error:
+        raise NoGpuError(f"no GPU can be used: {error}") from error
+    if not n:
+        raise NoGpuError("there is no GPU")
+    return n
+
+
+class Found(NamedTuple):
+    """What a search finds for each row, on the device.
+
+    Attributes
+    ----------
+    labels : array of shape (n_samples,), int32
+    sq_distances : array of shape (n_samples,), float32
+        From the differences.
+    others : array of shape (n_samples,), float32, or None
+        How far all other centers are at least, squared.
+    norms : array of shape (n_samples,), float32, or None
+        Squared norms of the rows.
+    """
+
+    labels: Array
+    sq_distances: Array
+    others: Array | None = None
+    norms: Array | None = None
+
+
+class DeviceBatch(NamedTuple):
+    """Rows on the device, and their weights.
+
+    Attributes
+    ----------
+    rows : array of shape (n_samples, n_features), float32
+    weights : array of shape (n_samples,), float64, or None
+    """
+
+    rows: Array
+    weights: Array | None = None
+
+
+class Coins(NamedTuple):
+    """Where the random numbers of a batch come from: each row of a stream has its own.
+
+    Attributes
+    ----------
+    seed : int
+        Of 64 bits; another for each purpose.
+    before : int
+        Rows of the stream before this batch.
+    """
+
+    seed: int
+    before: int
+
+
+class Terms(NamedTuple):
+    """On what terms centers are opened; see `onepass.cluster.openings.choose_openings`.
+
+    Attributes
+    ----------
+    service : array of shape (1,), float64
+        The service cost so far.
+    capacity : int
+        Of the summary: the price of a center is the service cost by this.
+    room : int
+        Centers that may be opened.
+    """
+
+    service: Array
+    capacity: int
+    room: int
+
+
+class Chance(NamedTuple):
+    """What makes a row likely to be drawn.
+
+    Attributes
+    ----------
+    service : array of shape (1,), float64
+        The service cost: half of a chance is the row's share of it.
+    total_weight : float
+        Of all rows that have made it.
+    log2_age : float
+    log2_threshold : float
+        Of keys.
+    """
+
+    service: Array
+    total_weight: float
+    log2_age: float
+    log2_threshold: float
+
+
+class Drawn(NamedTuple):
+    """Rows drawn from a batch, in their order, on the device; as many as the report says.
+
+    Attributes
+    ----------
+    which : array, int32
+    keys, log2_weights, log2_chances : array, float64
+    """
+
+    which: Array
+    keys: Array
+    log2_weights: Array
+    log2_chances: Array
+
+
+class DeviceHoldings(NamedTuple):
+    """Centers and what they hold, on the device; see `onepass.cluster.kernels.results.Holdings`."""
+
+    centers: Array
+    sums: Array
+    weights: Array
+    scatter: Array
+
+
+class Ordered(NamedTuple):
+    """Rows of a batch added up by label; see `Gpu.add`.
+
+    Attributes
+    ----------
+    starts : array of shape (n_labels + 1,), int32
+        Where each label's rows begin among all in order.
+    whole, heads, tails : array, float64
+        Parts of sums, as gpu.cu puts them together.
+    """
+
+    starts: Array
+    whole: Array
+    heads: Array
+    tails: Array
+
+
+class Gpu:
+    """One GPU.
+
+    Parameters
+    ----------
+    index : int
+        Among those of this machine.
+
+    Attributes
+    ----------
+    name : str
+    n_bytes : int
+        Of memory.
+
+    Raises
+    ------
+    NoGpuError
+        When there is none of that index, or it is too old.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        if not 0 <= index < count_gpus():
+            raise NoGpuError(f"there is no GPU {index}")
+        self._cupy = cupy()
+        self._device = self._cupy.cuda.Device(index)
+        told = self._cupy.cuda.runtime.getDeviceProperties(index)
+        self.name = told["name"].decode()
+        self.n_bytes = int(told["totalGlobalMem"])
+        capability = 10 * int(told["major"]) + int(told["minor"])
+        if capability < _OLDEST:
+            raise NoGpuError(
+                f"{self.name} is too old: compute capability {capability / 10}, "
+                f"{_OLDEST / 10} is needed"
+            )
+        self._device.use()
+        self._source = files(__package__).joinpath("gpu.cu").read_text()
+
+    @functools.cached_property
+    def _kernels(self) -> Any:
+        """The kernels, compiled once for each kind of GPU: CuPy keeps them in a folder."""
+        return self._cupy.RawModule(code=self._source, options=("--std=c++17",))
+
+    def free_bytes(self) -> int:
+        """Return how much memory is free, with what CuPy keeps for its next use."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Return memory on the device."""
+        return self._cupy.empty(shape, dtype)
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Return memory on the device, cleared."""
+        return self._cupy.zeros(shape, dtype)
+
+    def put(self, array: npt.NDArray[Any]) -> Array:
+        """Copy an array to the device."""
+        return self._cupy.asarray(array)
+
+    def get(self, array: Array) -> npt.NDArray[Any]:
+        """Copy an array from the device, when what was queued before is done."""
+        copied: npt.NDArray[Any] = self._cupy.asnumpy(array)
+        return copied
+
+    def new_report(self) -> Array:
+        """Return room for a `REPORT`."""
+        return self.put(blank_report().view(np.uint8))
+
+    def read(self, report: Array) -> np.void:
+        """Return what a `REPORT` says, when what was queued before is done."""
+        told: np.void = self.get(report).view(REPORT)[0]
+        return told
+
+    def unpack(
+        self, records: Array, layout: RecordLayout, origin: Array, rows: Array, report: Array
+    ) -> None:
+        """Take rows out of records that have a layout in common.
+
+        Parameters
+        ----------
+        records : array of shape (n_samples * layout.stride,), uint32
+        layout : RecordLayout
+            On the device.
+        origin : array of shape (n_features,), float32
+        rows : array of shape (n_samples, n_features), float32
+            Receives the values less the origin; those of records of another layout, or not finite,
+            mean nothing.
+        report : array
+            Is told of these, and of the peak.
+        """
+        n, d = rows.shape
+        self._warps(
+            "unpack", n, records, _i64(n), _i64(layout.stride), layout.pattern, layout.mask,
+            _i64(layout.first), np.int32(layout.shift), _i64(d), origin, rows, report,
+        )  # fmt: skip
+
+    def lay_out(self, centers: Array, n: int, factors: Array, squares: Array) -> None:
+        """Lay out centers for `search`.
+
+        Parameters
+        ----------
+        centers : array of shape (at least n, n_features), float32
+        n : int
+            How many of them there are.
+        factors : array of shape (room, n_features), float32
+            Receives -2 times each.
+        squares : array of shape (room,), float32
+            Receives their squared norms, infinite where there is none.
+        """
+        room, d = factors.shape
+        self._warps("lay_out", room, centers, _i64(n), _i64(room), _i64(d), factors, squares)
+
+    def multiply(self, rows: Array, factors: Array, out: Array, *, tf32: bool) -> None:
+        """Multiply rows by factors: (n, d) by (room, d) gives (n, room)."""
+        cublas = self._cupy.cuda.cublas
+        (n, d), room = rows.shape, len(factors)
+        handle = self._cupy.cuda.device.get_cublas_handle()
+        cublas.setMathMode(handle, _TF32 if tf32 else _FLOAT32)
+        one, nothing = np.array([1], np.float32), np.array([0], np.float32)
+        cublas.sgemm(
+            handle, _TRANSPOSED, _AS_IS, room, n, d, one.ctypes.data, factors.data.ptr, d,
+            rows.data.ptr, d, nothing.ctypes.data, out.data.ptr, room,
+        )  # fmt: skip
+
+    def settle(
+        self,
+        products: Array,
+        squares: Array,
+        rows: Array,
+        centers: Array,
+        *,
+        others: bool = False,
+        norms: bool = False,
+    ) -> Found:
+        """Find the closest center of each row from its products.
+
+        Of the two with the least scores the closer one is taken, by differences: a product in TF32
+        may put the wrong one first.
+        """
+        n, d = rows.shape
+        found = Found(
+            self.empty(n, np.int32),
+            self.empty(n, np.float32),
+            self.empty(n, np.float32) if others else None,
+            self.empty(n, np.float32) if norms else None,
+        )
+        self._warps(
+            "settle", n, products, _i64(n), _i64(len(squares)), squares, rows, centers, _i64(d),
+            *found,
+        )  # fmt: skip
+        return found
+
+    def open_far(
+        self, batch: DeviceBatch, found: Found, coins: Coins, terms: Terms, report: Array
+    ) -> Array:
+        """Choose the rows that open centers, as if they came one by one.
+
+        Parameters
+        ----------
+        batch : DeviceBatch
+        found : Found
+            With norms.
+        coins : Coins
+        terms : Terms
+        report : array
+            Is told how many are opened, and whether more could.
+
+        Returns
+        -------
+        array of shape (room,), int32
+            Which rows they are.
+        """
+        n, d = batch.rows.shape
+        asked, opened = self.empty(n, np.int32), self.empty(terms.room, np.int32)
+        left = self.empty(terms.room, np.float64)
+        self._run(
+            "open_far", (1,), _ONE_BLOCK, batch.rows, _i64(n), _i64(d), batch.weights,
+            found.sq_distances, found.norms, np.uint64(coins.seed), _i64(coins.before),
+            terms.service, np.float64(terms.capacity), _i64(terms.room), asked, left, opened,
+            report,
+        )  # fmt: skip
+        return opened
+
+    def settle_down(
+        self, rows: Array, opened: Array, centers: Array, first: int, found: Found
+    ) -> None:
+        """Make the rows that open the centers `first`, `first` + 1, ..., and let them go there."""
+        n = len(opened)
+        self._warps(
+            "settle_down", n, rows, _i64(rows.shape[1]), opened, _i64(n), centers,
+            np.int32(first), found.labels, found.sq_distances,
+        )  # fmt: skip
+
+    def adopt(
+        self, products: Array, squares: Array, rows: Array, fresh: Array, first: int, found: Found
+    ) -> None:
+        """Let rows go to fresh centers, `first` and those behind, where these are closer."""
+        n, d = rows.shape
+        self._warps(
+            "adopt", n, products, _i64(n), _i64(len(squares)), squares, rows, fresh, _i64(d),
+            np.int32(first), found.labels, found.sq_distances,
+        )  # fmt: skip
+
+    def add(self, batch: DeviceBatch, found: Found, n_labels: int) -> Ordered:
+        """Add up the rows of each label, in their order, whatever order threads run in."""
+        n, d = batch.rows.shape
+        counts = self.zeros((_SHARES, n_labels), np.int32)
+        starts, order = self.empty(n_labels + 1, np.int32), self.empty(n, np.int32)
+        sizes = _i64(n), _i64(n_labels), _i64(_SHARES)
+        self._warps("count_labels", _SHARES, found.labels, *sizes, counts)
+        self._run("place_labels", (1,), _ONE_BLOCK, *sizes[1:], counts, starts)
+        self._warps("order_rows", _SHARES, found.labels, *sizes, counts, starts, order)
+        width, n_pieces = d + 2, -(-n // _PIECE)
+        heads, tails = (self.empty((n_pieces, width), np.float64) for _ in range(2))
+        added = Ordered(starts, self.empty((n_labels, width), np.float64), heads, tails)
+        n_threads = min(_PIECE, -(-width // _LANES) * _LANES)
+        self._run(
+            "add_pieces", (n_pieces, -(-width // n_threads)), n_threads, batch.rows, _i64(n),
+            _i64(d), batch.weights, found.sq_distances, found.labels, order, *added,
+        )  # fmt: skip
+        return added
+
+    def sums(self, added: Ordered) -> Array:
+        """Return what each label's rows add up to: (n_labels, n_features + 2), float64.
+
+        The last two columns are weights and costs.
+        """
+        n_labels, width = added.whole.shape
+        sums = self.empty((n_labels, width), np.float64)
+        self._run("sum_labels", (n_labels,), _threads_for(width), _i64(width - 2), *added, sums)
+        return sums
+
+    def move(
+        self, added: Ordered, held: DeviceHoldings, share: float, service: Array, report: Array
+    ) -> None:
+        """Move centers to the means of all they hold, and tell what the rows added have cost.
+
+        Parameters
+        ----------
+        added : Ordered
+        held : DeviceHoldings
+            Of as many centers as there are labels; changed in place.
+        share : float
+            What is left of the weight of what was held before.
+        service : array of shape (1,), float64
+            The service cost, to which that of the rows is added.
+        report : array
+        """
+        n, d = held.sums.shape
+        costs = self.empty(n, np.float64)
+        self._run(
+            "move_centers",
+            (n,),
+            _threads_for(d),
+            _i64(d),
+            np.float64(share),
+            *added,
+            *held,
+            costs,
+        )
+        self._run("add_costs", (1,), _ONE_BLOCK, _i64(n), costs, np.float64(share), service, report)
+
+    def draw(
+        self, batch: DeviceBatch, found: Found, coins: Coins, chance: Chance, report: Array
+    ) -> Drawn:
+        """Draw rows for a sample: those whose keys are below a threshold.
+
+        See `onepass.cluster.reservoir.Reservoir`.
+        """
+        n = len(batch.rows)
+        drawn = Drawn(self.empty(n, np.int32), *(self.empty(n, np.float64) for _ in range(3)))
+        self._run(
+            "draw_rows", (1,), _ONE_BLOCK, _i64(n), batch.weights, found.sq_distances,
+            chance.service, np.float64(chance.total_weight), np.uint64(coins.seed),
+            _i64(coins.before), np.float64(chance.log2_age), np.float64(chance.log2_threshold),
+            *drawn, report,
+        )  # fmt: skip
+        return drawn
+
+    def take(
+        self, rows: Array, labels: Array, which: Array, report: Array, into: tuple[Array, Array]
+    ) -> None:
+        """Copy the rows that have been drawn, as the report says how many, and their labels."""
+        taken, taken_labels = into
+        n = min(len(which), len(taken))
+        self._warps(
+            "take_rows", n, rows, labels, _i64(rows.shape[1]), which, report, _i64(n), taken,
+            taken_labels,
+        )  # fmt: skip
+
+    def fill_holes(self, rows: Array, holes: Array, movers: Array) -> None:
+        """Copy some rows into the places of others, which are no movers themselves."""
+        n = len(holes)
+        self._warps("fill_holes", n, rows, _i64(rows.shape[1]), holes, movers, _i64(n))
+
+    def _warps(self, name: str, n_warps: int, *arguments: Any) -> None:
+        """Run a kernel with a warp for each row, or for each of whatever it takes."""
+        self._run(name, (-(-n_warps * _LANES // _THREADS),), _THREADS, *arguments)
+
+    def _run(self, name: str, grid: tuple[int, ...], n_threads: int, *arguments: Any) -> None:
+        if all(grid):
+            given = tuple(_NOTHING if one is None else one for one in arguments)
+            self._kernels.get_function(name)(grid, (n_threads,), given)
+
+
+class RecordLayout(NamedTuple):
+    """Where the values are in records that differ in nothing else.
+
+    Attributes
+    ----------
+    stride : int
+        Words of 4 bytes of each record, its padding included.
+    pattern, mask : ndarray of shape (stride,), uint32
+        What the words are, as far as the mask says so.
+    first : int
+        The word in which the first value begins.
+    shift : int
+        How many bits into it: 0, 8, 16 or 24.
+    """
+
+    stride: int
+    pattern: Array
+    mask: Array
+    first: int
+    shift: int
+
+
+def blank_report() -> npt.NDArray[np.void]:
+    """Return a `REPORT` before a batch, as an array of one."""
+    report = np.zeros(1, REPORT)
+    report["first_other"] = report["first_bad"] = _NOWHERE
+    return report
+
+
+def _threads_for(n_values: int) -> int:
+    """Return threads of a block that shares so many values out among them."""
+    return min(_THREADS, -(-n_values // _LANES) * _LANES)
+
+
+def _i64(number: int) -> np.int64:
+    return np.int64(number)

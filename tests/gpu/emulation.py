@@ -1,0 +1,181 @@
+"""A stand-in for CuPy, whose kernels run on a processor: what `gpu.py` uses of it, and no more.
+
+Arrays are those of NumPy; the source in CUDA is compiled by a C++ compiler behind `emulation.h`.
+What a GPU does at the same time is done one after the other here, so that races are not found; but
+every index, every sum and every exchange between threads is that of the kernels themselves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+HEADER = Path(__file__).with_name("emulation.h")
+COMPILER = shutil.which("g++") or shutil.which("c++")
+_KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+_PARAMETER = re.compile(r"(?:const )?(\w+) (\*?)\w+")
+_TYPES = {
+    "i64": np.int64,
+    "u64": np.uint64,
+    "int": np.int32,
+    "unsigned": np.uint32,
+    "float": np.float32,
+    "double": np.float64,
+    "report": np.uint8,
+}
+
+
+@cache
+def _compiled(code: str) -> ctypes.CDLL:
+    """Compile a source with an entry for each kernel."""
+    assert COMPILER
+    names = [name for name, _ in _KERNEL.findall(code)]
+    entries = "".join(
+        f'extern "C" void emulate_{name}(const unsigned *sizes, void **given) '
+        f"{{ emulation::launch({name}, sizes, given); }}\n"
+        for name in names
+    )
+    folder = Path(tempfile.mkdtemp())
+    source, library = folder / "kernels.cpp", folder / "kernels.so"
+    source.write_text(f'#include "{HEADER}"\n{code}\n{entries}')
+    options = ["-std=c++17", "-O1", "-g", "-ffp-contract=off", "-shared", "-fPIC", "-w"]
+    subprocess.run([COMPILER, *options, "-o", library, source], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def _of_three(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return (*sizes, 1, 1)[:3]
+
+
+class RawKernel:
+    """A kernel that is called as CuPy's."""
+
+    def __init__(self, function: Any, parameters: str) -> None:
+        self._function = function
+        self._parameters = [
+            (_TYPES[kind], pointer == "*") for kind, pointer in _PARAMETER.findall(parameters)
+        ]
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]
+    ) -> None:
+        sizes = (ctypes.c_uint * 6)(*_of_three(grid), *_of_three(block))
+        if not all(sizes):
+            raise ValueError(f"a kernel of no threads: {grid}, {block}")
+        pairs = zip(arguments, self._parameters, strict=True)
+        kept = [self._value(argument, *parameter) for argument, parameter in pairs]
+        given = (ctypes.c_void_p * len(kept))(*(value.ctypes.data for value in kept))
+        self._function(sizes, given)
+
+    @staticmethod
+    def _value(argument: Any, dtype: type[np.generic], is_array: bool) -> np.ndarray:
+        """Return what C reads: the address of an array, or the number itself."""
+        if is_array and isinstance(argument, np.ndarray):
+            assert argument.dtype == dtype, f"{argument.dtype} where {dtype} is read"
+            assert argument.flags.c_contiguous
+            return np.array(argument.ctypes.data, np.uint64)
+        wanted = np.uint64 if is_array else dtype
+        assert type(argument) is wanted, f"{type(argument)} where {wanted} is read"
+        assert not is_array or not argument, "an address that is not that of an array"
+        return np.array(argument)
+
+
+class RawModule:
+    """A source that is compiled when a kernel is asked for."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...] = ()) -> None:
+        del options
+        self._library = _compiled(code)
+        self._parameters = dict(_KERNEL.findall(code))
+
+    def get_function(self, name: str) -> RawKernel:
+        return RawKernel(getattr(self._library, f"emulate_{name}"), self._parameters[name])
+
+
+class DeviceArray(np.ndarray):
+    """An array whose address is where CuPy has it."""
+
+    @property
+    def data(self) -> SimpleNamespace:  # type: ignore[override]
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+def _made(make: Any) -> Any:
+    return lambda *given, **named: make(*given, **named).view(DeviceArray)
+
+
+def _matrix(address: int, n_rows: int, n_columns: int) -> np.ndarray:
+    values = (ctypes.c_float * (n_rows * n_columns)).from_address(address)
+    return np.frombuffer(values, np.float32).reshape(n_rows, n_columns)
+
+
+class Cublas:
+    """Products; matrices lie column by column there."""
+
+    def __init__(self) -> None:
+        self.tf32 = False
+
+    def setMathMode(self, handle: int, mode: int) -> None:  # noqa: N802 - its name there
+        del handle
+        self.tf32 = mode == 3
+
+    def sgemm(self, handle: int, *given: int) -> None:
+        transposed_a, transposed_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = given
+        del handle
+        assert (transposed_a, transposed_b, lda, ldb, ldc) == (1, 0, k, k, m)
+        assert (_matrix(alpha, 1, 1)[0, 0], _matrix(beta, 1, 1)[0, 0]) == (1, 0)
+        left, right = _matrix(a, m, k), _matrix(b, n, k)
+        if self.tf32:
+            left, right = _in_tf32(left), _in_tf32(right)
+        np.matmul(right, left.T, out=_matrix(c, n, m))
+
+
+def _in_tf32(matrix: np.ndarray) -> np.ndarray:
+    """Round to 10 bits behind the first."""
+    bits = matrix.view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+class _Device:
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def use(self) -> None:
+        """There is but one."""
+
+
+class _Runtime(SimpleNamespace):
+    CUDARuntimeError = RuntimeError
+
+
+def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> SimpleNamespace:
+    """Return what takes the place of the module `cupy`."""
+    runtime = _Runtime(
+        getDeviceCount=lambda: n_gpus,
+        getDeviceProperties=lambda _: {
+            "name": b"an emulation",
+            "totalGlobalMem": memory,
+            "major": major,
+            "minor": 0,
+        },
+        memGetInfo=lambda: (memory, memory),
+    )
+    device = SimpleNamespace(get_cublas_handle=lambda: 0)
+    return SimpleNamespace(
+        RawModule=RawModule,
+        empty=_made(np.empty),
+        zeros=_made(np.zeros),
+        asarray=_made(np.array),
+        asnumpy=np.array,
+        get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
+        cuda=SimpleNamespace(Device=_Device, runtime=runtime, device=device, cublas=Cublas()),
+    )
