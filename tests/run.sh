@@ -4,8 +4,8 @@
 #   tests/run.sh -k recordio
 #
 # Made once and kept in the checkout: .venv (this package and its tools) and .oracles (MXNet and the
-# SageMaker SDK, which tests compare with, schemathesis, and NVIDIA's compiler). Read from the
-# environment, all optional:
+# SageMaker SDK, which tests compare with, schemathesis, and CuPy with NVIDIA's compiler). Read from
+# the environment, all optional:
 #
 #   ONEPASS_TEST_DATA   a folder of real data sets
 #   ONEPASS_BASE_IMAGE  what the image is built on, when the Dockerfile's default cannot be had
@@ -58,7 +58,7 @@ trap 'kill $(jobs -p) 2>/dev/null' EXIT
 make_oracle mxnet 'mxnet==1.9.1' 'numpy<1.24' &
 make_oracle sagemaker 'sagemaker<3' scipy &
 make_oracle schemathesis 'schemathesis>=4.32,<5' &
-make_oracle nvidia 'nvidia-cuda-nvrtc-cu12>=12.4,<13' &
+make_oracle nvidia 'nvidia-cuda-nvrtc-cu12>=12.4,<13' 'cupy-cuda12x>=13.6,<15' &
 
 say "installing this package and its tools into .venv"
 [ -x .venv/bin/python ] || python3 -m venv .venv || exit 1

@@ -30,6 +30,7 @@ FACE = "onepass"
 
 WALLS = {
     "cupy": ("cluster/kernels/gpu.py",),
+    "cupy_backends": ("cluster/kernels/gpu.py",),
     "scipy": ("cluster/kernels/reference.py", "cluster/kernels/sparse.py"),
     "boto3": ("data/s3_client.py",),
     "botocore": ("data/s3_client.py",),

@@ -28,9 +28,9 @@ def emulated(monkeypatch):
         pytest.skip("the emulation of a GPU needs a C++ compiler")
 
     def emulated(**told):
-        module = emulation.stand_in(**told)
-        monkeypatch.setattr(gpu, "cupy", lambda: module)
-        return module
+        stand_in = emulation.stand_in(**told)
+        monkeypatch.setattr(gpu, "cuda", lambda: stand_in)
+        return stand_in.cupy
 
     return emulated
 

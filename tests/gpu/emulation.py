@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from onepass.cluster.kernels.gpu import Cuda
+
 HEADER = Path(__file__).with_name("emulation.h")
 COMPILER = shutil.which("g++") or shutil.which("c++")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
@@ -157,8 +159,8 @@ class _Runtime(SimpleNamespace):
     CUDARuntimeError = RuntimeError
 
 
-def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> SimpleNamespace:
-    """Return what takes the place of the module `cupy`."""
+def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
+    """Return what takes the place of CuPy."""
     runtime = _Runtime(
         getDeviceCount=lambda: n_gpus,
         getDeviceProperties=lambda _: {
@@ -169,13 +171,13 @@ def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> SimpleName
         },
         memGetInfo=lambda: (memory, memory),
     )
-    device = SimpleNamespace(get_cublas_handle=lambda: 0)
-    return SimpleNamespace(
+    cupy = SimpleNamespace(
         RawModule=RawModule,
         empty=_made(np.empty),
         zeros=_made(np.zeros),
         asarray=_made(np.array),
         asnumpy=np.array,
         get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
-        cuda=SimpleNamespace(Device=_Device, runtime=runtime, device=device, cublas=Cublas()),
+        cuda=SimpleNamespace(Device=_Device, runtime=runtime, get_cublas_handle=lambda: 0),
     )
+    return Cuda(cupy, Cublas())

@@ -1,11 +1,15 @@
-"""NVIDIA's own compiler takes the source: what the emulation cannot tell."""
+"""NVIDIA's own compiler and CuPy itself, neither of which needs a GPU for this."""
 
 from __future__ import annotations
 
 import ctypes
+import subprocess
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
+
+import onepass
 
 SOURCE = files("onepass.cluster.kernels").joinpath("gpu.cu").read_bytes()
 
@@ -37,3 +41,36 @@ def test_it_is_compiled_without_a_warning(nvrtc, architecture):
     told = text_of(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
     assert (failed, told) == (0, "")
+
+
+@pytest.mark.oracle
+def test_cupy_has_what_is_used_of_it(oracle_python):
+    """Without a GPU; with one, the tests of the kernels themselves tell."""
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+from onepass.cluster.kernels import gpu
+cupy, cublas = gpu.cuda()
+for module, names in (
+    (cupy, "RawModule empty zeros asarray asnumpy get_default_memory_pool"),
+    (cupy.cuda, "Device runtime get_cublas_handle"),
+    (cupy.cuda.runtime, "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),
+    (cublas, "setMathMode sgemm"),
+):
+    missing = [name for name in names.split() if not hasattr(module, name)]
+    assert not missing, (module, missing)
+wanted = "handle transa transb m n k alpha A lda B ldb beta C ldc".split()
+told = cublas.sgemm.__doc__
+assert [part.split()[-1].strip("()") for part in told.split("(")[1].split(",")] == wanted, told
+try:
+    print(gpu.Gpu().name)
+except gpu.NoGpuError as error:
+    print(error)
+"""
+    package = Path(onepass.__file__).parent
+    python = [oracle_python("nvidia"), "-W", "ignore", "-c", code, package]
+    done = subprocess.run(python, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert "cupy" not in done.stdout.lower()

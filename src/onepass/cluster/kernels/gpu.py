@@ -57,22 +57,37 @@ class NoGpuError(PlatformError):
     """There is no GPU that can be used; the message says why."""
 
 
+class Cuda(NamedTuple):
+    """What is used of CuPy.
+
+    Attributes
+    ----------
+    cupy : module
+    cublas : module
+        Its face of cuBLAS.
+    """
+
+    cupy: Any
+    cublas: Any
+
+
 @functools.cache
-def cupy() -> Any:
-    """Return CuPy.
+def cuda() -> Cuda:
+    """Return CuPy: it takes two seconds to import, and is not there on most machines.
 
     Raises
     ------
     NoGpuError
-        When it is not installed, or finds no GPU it can use.
+        When it is not installed, or CUDA's libraries are not.
     """
     try:
-        import cupy  # noqa: PLC0415 - takes a second, and is not there on most machines
+        import cupy  # noqa: PLC0415
+        from cupy_backends.cuda.libs import cublas  # noqa: PLC0415
     except ImportError as error:
         raise NoGpuError(
-            f"CuPy is not installed ({error}): pip install 'onepass-kmeans[gpu]'"
+            f"CuPy cannot be imported ({error}): pip install 'onepass-kmeans[gpu]'"
         ) from error
-    return cupy
+    return Cuda(cupy, cublas)
 
 
 def count_gpus() -> int:
@@ -83,10 +98,10 @@ def count_gpus() -> int:
     NoGpuError
         When there is none, or no driver.
     """
-    module = cupy()
+    runtime = cuda().cupy.cuda.runtime
     try:
-        n = int(module.cuda.runtime.getDeviceCount())
-    except module.cuda.runtime.CUDARuntimeError as error:
+        n = int(runtime.getDeviceCount())
+    except runtime.CUDARuntimeError as error:
         raise NoGpuError(f"no GPU can be used: {error}") from error
     if not n:
         raise NoGpuError("there is no GPU")
@@ -243,7 +258,7 @@ class Gpu:
     def __init__(self, index: int = 0) -> None:
         if not 0 <= index < count_gpus():
             raise NoGpuError(f"there is no GPU {index}")
-        self._cupy = cupy()
+        self._cupy, self._cublas = cuda()
         self._device = self._cupy.cuda.Device(index)
         told = self._cupy.cuda.runtime.getDeviceProperties(index)
         self.name = told["name"].decode()
@@ -334,12 +349,11 @@ class Gpu:
 
     def multiply(self, rows: Array, factors: Array, out: Array, *, tf32: bool) -> None:
         """Multiply rows by factors: (n, d) by (room, d) gives (n, room)."""
-        cublas = self._cupy.cuda.cublas
         (n, d), room = rows.shape, len(factors)
-        handle = self._cupy.cuda.device.get_cublas_handle()
-        cublas.setMathMode(handle, _TF32 if tf32 else _FLOAT32)
+        handle = self._cupy.cuda.get_cublas_handle()
+        self._cublas.setMathMode(handle, _TF32 if tf32 else _FLOAT32)
         one, nothing = np.array([1], np.float32), np.array([0], np.float32)
-        cublas.sgemm(
+        self._cublas.sgemm(
             handle, _TRANSPOSED, _AS_IS, room, n, d, one.ctypes.data, factors.data.ptr, d,
             rows.data.ptr, d, nothing.ctypes.data, out.data.ptr, room,
         )  # fmt: skip
