@@ -108,7 +108,15 @@ class DeviceArray(np.ndarray):
 
     @property
     def data(self) -> SimpleNamespace:  # type: ignore[override]
-        return SimpleNamespace(ptr=self.ctypes.data)
+        return SimpleNamespace(ptr=self.ctypes.data, memset_async=self._memset)
+
+    def _memset(self, value: int, n_bytes: int) -> None:
+        assert self.flags.c_contiguous
+        ctypes.memset(self.ctypes.data, value, n_bytes)
+
+    def set(self, array: np.ndarray) -> None:
+        assert (array.shape, array.dtype) == (self.shape, self.dtype)
+        self[...] = array
 
 
 def _made(make: Any) -> Any:

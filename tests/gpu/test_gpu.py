@@ -12,6 +12,7 @@ from onepass.cluster.kernels.gpu import (
     Coins,
     DeviceBatch,
     DeviceHoldings,
+    Drawn,
     RecordLayout,
     Terms,
 )
@@ -196,13 +197,18 @@ def test_what_is_held_fades(device):
     assert scatter.tolist() == [0.25 + 2, 0.25, 0.25]
 
 
+def room_for(device, n):
+    return Drawn(device.empty(n, np.int32), *(device.empty(n, np.float64) for _ in range(3)))
+
+
 def coins_of(device, n, seed, before=0):
     """Learn the coins of rows: in a draw of equal chances, keys are their logarithms."""
     found = gpu.Found(device.zeros(n, np.int32), device.zeros(n, np.float32))
     batch = DeviceBatch(device.zeros((n, 1), np.float32))
     coins = Coins(seed, before)
     chance = Chance(device.zeros(1, np.float64), 1.0, 0.0, np.inf)
-    drawn = device.draw(batch, found, coins, chance, device.new_report())
+    drawn = room_for(device, n)
+    device.draw(batch, found, coins, chance, drawn, device.new_report())
     return np.exp2(device.get(drawn.keys))
 
 
@@ -299,7 +305,8 @@ def test_a_sample_is_drawn_by_keys(device):
     report = device.new_report()
     log2_age, threshold = 0.25, -2.0
     chance = Chance(device.put(np.array([150.0])), 300.0, log2_age, threshold)
-    drawn = device.draw(batch, found, Coins(9, 100), chance, report)
+    drawn = room_for(device, n)
+    device.draw(batch, found, Coins(9, 100), chance, drawn, report)
     coins = coins_of(device, n, 9, 100)
     log2_chances = np.log2(weights * (0.5 + apart.astype(float))) + log2_age
     keys = np.log2(coins) - log2_chances

@@ -55,6 +55,27 @@ class Offer(NamedTuple, Generic[R]):
     log2_age: float = 0.0
 
 
+class Kept(NamedTuple, Generic[R]):
+    """All that a reservoir holds, to go on with it elsewhere.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, n_features), float32; or SparseRows
+    keys, log2_weights, log2_chances : ndarray of shape (n,), float64
+        As if the rows had come when the stream began.
+    strata : ndarray of shape (n,), int32
+    log2_threshold : float
+        Of the keys: infinite as long as every row is kept.
+    """
+
+    rows: R
+    keys: Doubles
+    log2_weights: Doubles
+    log2_chances: Doubles
+    strata: Labels
+    log2_threshold: float
+
+
 class _Keyed(NamedTuple, Generic[R]):
     """Some of the rows offered, with their keys; all as if they had come when the stream began."""
 
@@ -151,6 +172,29 @@ class Reservoir(Generic[R]):
         keys = np.log2(uniforms[which]) - log2_chances
         log2_weights = np.log2(weights[which]) + log2_age
         self._insert(_Keyed(rows, which, keys, log2_weights, log2_chances, strata[which]))
+
+    def kept(self) -> Kept[R]:
+        """Return all that is held: views."""
+        if self._store.size > self.capacity:
+            self._compact()
+        held = slice(0, self._store.size)
+        return Kept(
+            self._store.held(),
+            self._keys[held],
+            self._log2_weights[held],
+            self._log2_chances[held],
+            self._strata[held],
+            self._log2_threshold,
+        )
+
+    def keep(self, kept: Kept[R]) -> None:
+        """Hold what another reservoir of this capacity has held, and nothing else."""
+        self._store.clear()
+        self._log2_threshold = np.inf
+        which = np.arange(len(kept.keys))
+        columns = kept.keys, kept.log2_weights, kept.log2_chances, kept.strata
+        self._insert(_Keyed(kept.rows, which, *columns))
+        self._log2_threshold = min(kept.log2_threshold, self._log2_threshold)
 
     def absorb(self, other: Reservoir[Any], first_stratum: int, *, log2_later: float) -> None:
         """Take over the rows of another reservoir.

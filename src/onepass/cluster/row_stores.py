@@ -40,6 +40,10 @@ class RowStore(ABC, Generic[R]):
         """Move rows into the places of others, and keep the first `size` only."""
 
     @abstractmethod
+    def clear(self) -> None:
+        """Drop all rows."""
+
+    @abstractmethod
     def held(self) -> R:
         """Return all rows."""
 
@@ -92,6 +96,10 @@ class DenseStore(RowStore[Rows]):
         """Move rows into the places of others, and keep the first `size` only."""
         self._rows[holes] = self._rows[movers]
         self.size = size
+
+    def clear(self) -> None:
+        """Drop all rows."""
+        self.size = 0
 
     def held(self) -> Rows:
         """Return all rows: a view."""
@@ -147,6 +155,10 @@ class SparseStore(RowStore[SparseRows]):
         order[holes] = movers
         self._parts = [self.held()[order]]
         self.size = size
+
+    def clear(self) -> None:
+        """Drop all rows."""
+        self._parts, self.size = [self.held()[:0]], 0
 
     def held(self) -> SparseRows:
         """Return all rows."""

@@ -550,3 +550,9 @@ extern "C" __global__ void fill_holes(float *rows, i64 d, const int *holes, cons
     if (i >= n) return;
     for (i64 j = lane; j < d; j += WARP) rows[(i64)holes[i] * d + j] = rows[(i64)movers[i] * d + j];
 }
+
+/* Renames labels. A thread for each. */
+extern "C" __global__ void relabel(int *labels, i64 n, const int *mapping) {
+    const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) labels[i] = mapping[labels[i]];
+}

@@ -299,6 +299,14 @@ class Gpu:
         copied: npt.NDArray[Any] = self._cupy.asnumpy(array)
         return copied
 
+    def copy(self, array: npt.NDArray[Any], to: Array) -> None:
+        """Copy an array to one on the device, of the same shape and type."""
+        to.set(np.ascontiguousarray(array))
+
+    def clear(self, array: Array) -> None:
+        """Fill an array on the device with zeros."""
+        array.data.memset_async(0, array.nbytes)
+
     def new_report(self) -> Array:
         """Return room for a `REPORT`."""
         return self.put(blank_report().view(np.uint8))
@@ -497,21 +505,25 @@ class Gpu:
         self._run("add_costs", (1,), _ONE_BLOCK, _i64(n), costs, np.float64(share), service, report)
 
     def draw(
-        self, batch: DeviceBatch, found: Found, coins: Coins, chance: Chance, report: Array
-    ) -> Drawn:
+        self,
+        batch: DeviceBatch,
+        found: Found,
+        coins: Coins,
+        chance: Chance,
+        drawn: Drawn,
+        report: Array,
+    ) -> None:
         """Draw rows for a sample: those whose keys are below a threshold.
 
-        See `onepass.cluster.reservoir.Reservoir`.
+        See `onepass.cluster.reservoir.Reservoir`. There must be room for all rows.
         """
         n = len(batch.rows)
-        drawn = Drawn(self.empty(n, np.int32), *(self.empty(n, np.float64) for _ in range(3)))
         self._run(
             "draw_rows", (1,), _ONE_BLOCK, _i64(n), batch.weights, found.sq_distances,
             chance.service, np.float64(chance.total_weight), np.uint64(coins.seed),
             _i64(coins.before), np.float64(chance.log2_age), np.float64(chance.log2_threshold),
             *drawn, report,
         )  # fmt: skip
-        return drawn
 
     def take(
         self, rows: Array, labels: Array, which: Array, report: Array, into: tuple[Array, Array]
@@ -528,6 +540,11 @@ class Gpu:
         """Copy some rows into the places of others, which are no movers themselves."""
         n = len(holes)
         self._warps("fill_holes", n, rows, _i64(rows.shape[1]), holes, movers, _i64(n))
+
+    def relabel(self, labels: Array, n: int, mapping: npt.NDArray[np.int32]) -> None:
+        """Rename the first n labels: label c becomes ``mapping[c]``."""
+        grid = (-(-n // _THREADS),)
+        self._run("relabel", grid, _THREADS, labels, _i64(n), self.put(mapping))
 
     def _warps(self, name: str, n_warps: int, *arguments: Any) -> None:
         """Run a kernel with a warp for each row, or for each of whatever it takes."""
