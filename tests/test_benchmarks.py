@@ -73,6 +73,12 @@ def test_files(tmp_path):
     assert "| one file of ten times the rows | 1 | 20,000 |" in table
 
 
+def test_search():
+    table = run("search", "--shapes", "60x50x100", "40x3x26", "--rounds", 1)
+    for shape, kind in (("60 x 50 x 100", "blobs"), ("40 x 3 x 26", "heavy")):
+        assert re.search(rf"\| {shape} \| {kind} \| [0-9.%-]+ \| [0-9.-]+ \|", table)
+
+
 def test_text_numbers():
     table = run("text_numbers", "--rows", 20, "--features", 3, "--rounds", 1)
     for text in ("csv, doubles", "json, integers"):
