@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_DEVICES = Path("/dev")
 _PROCESS = Path("/proc/self")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX, _LARGEST_KEPT = -1, -3, -8, 2**25  # of <malloc.h>
 
@@ -31,6 +32,17 @@ def available_cpus(cgroup: Path = _CGROUP) -> int:
     allowed = len(os.sched_getaffinity(0))
     quota = _cpu_quota(cgroup)
     return max(1, min(allowed, math.ceil(quota)) if quota else allowed)
+
+
+def visible_gpus(devices: Path = _DEVICES) -> int:
+    """Count the GPUs of NVIDIA that this machine or container has, without a word to their driver.
+
+    Parameters
+    ----------
+    devices : Path
+        Where devices have their files.
+    """
+    return sum(path.name.removeprefix("nvidia").isdigit() for path in devices.glob("nvidia*"))
 
 
 def memory_limit_bytes(cgroup: Path = _CGROUP) -> int:

@@ -43,7 +43,7 @@ def stream(device, monkeypatch):
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)  # for the sake of the emulation
 
     def make(wanted, d, seed=0):
-        return DeviceStream(wanted, dense_parts(wanted, d), seed, device)
+        return DeviceStream(wanted, dense_parts(wanted, d), seed, lambda: device)
 
     return make
 

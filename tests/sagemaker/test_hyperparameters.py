@@ -53,6 +53,7 @@ def refusal(**given):
         ("reservoir_mib", 256),
         ("force_dense", "auto"),
         ("max_bad_records", 0),
+        ("device", "auto"),
         ("num_gpus", "auto"),
         ("log_level", "info"),
         ("tuning_objective_metric", ""),
@@ -67,9 +68,9 @@ def test_the_default_is_the_originals(attribute, value):
     assert getattr(parse(), attribute) == value
 
 
-def test_every_declared_name_but_four_is_one_of_the_originals():
+def test_every_declared_name_but_five_is_one_of_the_originals():
     names = {declared.name for _, declared in declarations()}
-    ours = {"seed", "num_workers", "reservoir_mib", "max_bad_records"}
+    ours = {"seed", "num_workers", "reservoir_mib", "max_bad_records", "device"}
     assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 

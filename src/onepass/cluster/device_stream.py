@@ -7,7 +7,8 @@ anything is done with them that is not taking rows.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,16 +37,26 @@ class DeviceStream(Stream[Rows]):
     parts : Parts
         Of the host: what is on the device starts from these, and comes back to them.
     seed : int
-    gpu : Gpu
+    find_gpu : callable
+        Returns a `Gpu`, or None where there is none after all: then rows are taken on the host. It
+        is called when there is enough to do for one.
 
     Notes
     -----
     Centers move once a batch: every ``max(batch_size, most_rows(...))`` rows.
     """
 
-    def __init__(self, parameters: Parameters, parts: Parts[Rows], seed: int, gpu: Gpu) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        parts: Parts[Rows],
+        seed: int,
+        find_gpu: Callable[[], Gpu | None],
+    ) -> None:
         super().__init__(parameters, parts, seed)
-        self._gpu = gpu
+        self._find_gpu = find_gpu
+        self._has_looked = False
+        self._found: Gpu | None = None
         self._there: _OnDevice | None = None
         self._untold: _Batch | None = None
         self._service_cost = 0.0
@@ -60,10 +71,7 @@ class DeviceStream(Stream[Rows]):
     def merge(self, other: Stream[Rows]) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
         self.flush()
-        other.flush()
         self.land()
-        if isinstance(other, DeviceStream):
-            other.land()
         super().merge(other)
 
     def rescale(self, exponent: int) -> None:
@@ -93,15 +101,37 @@ class DeviceStream(Stream[Rows]):
         self._reservoir.keep(there.sample.kept())
         self._there = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the device where it is."""
+        self.land()
+        return self.__dict__ | {"_found": None, "_has_looked": False}
+
+    @property
+    def _gpu(self) -> Gpu:
+        if self._found is None:
+            raise AssertionError("nothing is asked of a device that is not there")
+        return self._found
+
     def _take(self, data: WeightedRows) -> None:
-        """Take one batch, the first of all on the host."""
-        if self.n_taken:
+        """Take one batch: the first of all, and a last one that is all there is, on the host."""
+        is_first = not self.n_taken
+        is_whole = len(data.rows) == self._buffer.batch_size
+        if not is_first and (self._there or (is_whole and self._has_gpu())):
             self._take_there(data)
             return
         super()._take(data)
-        n_centers = self._parameters.n_centers
-        liked = most_rows(self.n_features, n_centers + n_centers // 8)
-        self._buffer.batch_size = max(self._buffer.batch_size, liked)
+        if is_first:
+            n_centers = self._parameters.n_centers
+            liked = most_rows(self.n_features, n_centers + n_centers // 8)
+            self._buffer.batch_size = max(self._buffer.batch_size, liked)
+
+    def _has_gpu(self) -> bool:
+        """Whether there is a GPU; looks for one once, and where there is none goes on without."""
+        if not self._has_looked:
+            self._has_looked, self._found = True, self._find_gpu()
+            if self._found is None:
+                self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
+        return self._found is not None
 
     def _take_there(self, data: WeightedRows) -> None:
         """Absorb a batch and sample it, on the device."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Rows
 from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
+from onepass.cluster.devices import Device, find_gpu
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
 from onepass.cluster.model import KMeansModel
@@ -66,6 +67,9 @@ class KMeans(Estimator):
         What the sample that refines the result may take: 1,024 rows a cluster, or 20,000 where that
         is more, as far as they fit, and never less than two a cluster. While all rows fit, the
         result is k-means on the data itself.
+    device : {"auto", "cpu", "gpu"}
+        Where dense rows are taken: "auto" is a GPU where there is one that CuPy can use and there
+        are enough rows, several batches of a few ten thousand; "gpu" fails without one.
     random_state : int, None, numpy.random.RandomState or numpy.random.Generator
         Seed. The same seed and the same rows in the same order give the same centers, in whatever
         pieces the rows arrive before `finalize`, unless their scale leaps by twelve orders of
@@ -137,6 +141,7 @@ class KMeans(Estimator):
         max_iter: int = 300,
         tol: float = 1e-4,
         reservoir_bytes: int = DEFAULT_RESERVOIR_BYTES,
+        device: Device = "auto",
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -149,6 +154,7 @@ class KMeans(Estimator):
         self.max_iter = max_iter
         self.tol = tol
         self.reservoir_bytes = reservoir_bytes
+        self.device = device
         self.random_state = random_state
         self._stream: ScaledStream | None = None
         self._n_shards = 1
@@ -361,8 +367,11 @@ class KMeans(Estimator):
     def _begun(self, n_features: int, *, sparse: bool = False) -> ScaledStream:
         """Return the stream, a new one if none has begun."""
         if self._stream is None:
+            parameters = self._checked()
+            if parameters.device == "gpu":
+                find_gpu("gpu")  # now, and not when there is enough to do for it
             self._stream = ScaledStream(
-                self._checked(),
+                parameters,
                 n_features,
                 check_seed(self.random_state),
                 n_shards=self._n_shards,

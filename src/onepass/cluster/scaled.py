@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from onepass.cluster.arrays import Rows, Weighted
 from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
+from onepass.cluster.device_stream import DeviceStream
+from onepass.cluster.devices import find_gpu
 from onepass.cluster.finish import Finished, Msd
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
-from onepass.cluster.parts import Parts, dense_parts, sparse_parts
+from onepass.cluster.parts import dense_parts, sparse_parts
 from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings
+from onepass.resources import visible_gpus
 from onepass.sparse import SparseRows
 
 
@@ -115,9 +119,13 @@ class ScaledStream:
         return Msd(self._unscaled(value), self._unscaled(error))
 
     def _new_stream(self, *, sparse: bool) -> Stream[Any]:
-        make_parts: Any = sparse_parts if sparse else dense_parts
-        parts: Parts[Any] = make_parts(self._parameters, self.n_features, self._n_shards)
-        return Stream(self._parameters, parts, self._seed)
+        wanted = self._parameters, self.n_features, self._n_shards
+        if sparse:
+            return Stream(self._parameters, sparse_parts(*wanted), self._seed)
+        parts, device = dense_parts(*wanted), self._parameters.device
+        if device == "cpu" or (device == "auto" and not visible_gpus()):
+            return Stream(self._parameters, parts, self._seed)
+        return DeviceStream(self._parameters, parts, self._seed, partial(find_gpu, device))
 
     def _scale_to(self, exponent: int) -> None:
         """Change the scale of all that is held."""

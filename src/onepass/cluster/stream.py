@@ -102,6 +102,9 @@ class Stream(Generic[R]):
         if rest is not None:
             self._take(rest)
 
+    def land(self) -> None:
+        """Take back what is elsewhere: nothing is."""
+
     def merge(self, other: Stream[Any]) -> None:
         """Take what another stream has learnt, as if its rows had followed.
 
@@ -110,6 +113,7 @@ class Stream(Generic[R]):
         self._check_mergeable(other)
         self.flush()
         other.flush()
+        other.land()
         self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         first_stratum, n_both = len(self.summary), self.n_taken + other.n_taken
         self._reservoir.absorb(other._reservoir, first_stratum, log2_later=self._half_lives())

@@ -1,7 +1,7 @@
 """Every hyperparameter, declared once: its type, range, default and meaning.
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
-``num_workers``, ``reservoir_mib`` and ``max_bad_records`` are ours.
+``num_workers``, ``reservoir_mib``, ``max_bad_records`` and ``device`` are ours.
 """
 
 from __future__ import annotations
@@ -149,9 +149,15 @@ class Hyperparameters:
         "the first ones give more than one value in 16.",
         "auto",
     )
+    device: Literal["auto", "cpu", "gpu"] = _declare(
+        choice("auto", "cpu", "gpu"),
+        "What the pass over the data is computed on (an addition of Onepass). auto: a GPU where "
+        "there is one that can be used; gpu: the job fails without one.",
+        "auto",
+    )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),
-        "GPUs to use; this version computes on the CPU.",
+        "GPUs to use: 0 for none; of more than one, this version uses one.",
         "auto",
         name="_num_gpus",
     )

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import logging
 
+from onepass.cluster.devices import Device
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
+from onepass.errors import UserError
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.training.readers import rows_at_once
 
 _log = logging.getLogger(__name__)
+
+
+def device_of(wanted: Hyperparameters) -> Device:
+    """Return what to compute on.
+
+    Raises
+    ------
+    UserError
+        When the hyperparameters contradict each other.
+    """
+    if wanted.num_gpus != 0:
+        return wanted.device
+    if wanted.device == "gpu":
+        raise UserError("device=gpu and _num_gpus=0: leave one of them out")
+    return "cpu"
+
 
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
@@ -38,5 +56,6 @@ def make_kmeans(wanted: Hyperparameters) -> KMeans:
         max_iter=wanted.local_lloyd_max_iter,
         tol=wanted.local_lloyd_tol,
         reservoir_bytes=wanted.reservoir_mib * 2**20,
+        device=device_of(wanted),
         random_state=wanted.seed,
     )

@@ -6,6 +6,7 @@ read and check the configuration -> find the data -> one pass -> final centers
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Sequence
@@ -16,12 +17,13 @@ from typing import NoReturn, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
+from onepass.cluster.devices import find_gpu
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
-from onepass.training.algorithm import make_kmeans
+from onepass.training.algorithm import device_of, make_kmeans
 from onepass.training.log import JobLog, log_setup
 from onepass.training.passes import Seen, ShardError, Task, Tell, run_pass
 from onepass.training.progress import Progress
@@ -105,18 +107,21 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
         raise UserError(
             f"the job has {len(job.hosts)} hosts; this version trains on one (InstanceCount: 1)"
         )
-    log_setup(job)
+    gpu = find_gpu(device_of(job.hyperparameters))
+    log_setup(job, gpu)
     try:
         for channel in (job.train, job.test):
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
-        return _Job(job, paths, progress).run()
+        return _Job(job, paths, progress, on_gpu=gpu is not None).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
 
 
 class _Job:
-    def __init__(self, job: JobInput, paths: Paths, progress: Progress) -> None:
+    def __init__(
+        self, job: JobInput, paths: Paths, progress: Progress, *, on_gpu: bool = False
+    ) -> None:
         self._job = job
         self._wanted = job.hyperparameters
         self._paths = paths
@@ -125,6 +130,7 @@ class _Job:
         self._kmeans = make_kmeans(job.hyperparameters)
         self._seen = Seen()
         self._n_bad_test_records = 0
+        self._on_gpu = on_gpu
 
     def run(self) -> Trained:
         self._stream()
@@ -153,7 +159,10 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        readers = readers_of(self._job.train, self._wanted)
+        wanted = self._wanted
+        if self._on_gpu:  # which one process feeds
+            wanted = dataclasses.replace(wanted, num_workers=1)
+        readers = readers_of(self._job.train, wanted)
         what = "one pass over the data"
         if len(readers) == 1:
             self._pass(what, partial(summarise, self._kmeans), readers)

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from onepass.cluster.kernels import cpu
+from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kmeans import KMeans
 from onepass.data.bad_records import SHOWN
 from onepass.data.batches import BatchReader
@@ -21,18 +22,20 @@ _log = logging.getLogger(__name__)
 _REPORTED_BATCHES = [10**i for i in range(1, 12)]
 
 
-def log_setup(job: JobInput) -> None:
+def log_setup(job: JobInput, gpu: Gpu | None) -> None:
     """Tell how the channels are read and on what is computed."""
     for channel in (job.train, job.test):
         if channel is not None:
             media = MediaType.parse(channel.content_type)
             kind = (media.name, media.parameters.get("version", "1.0"))
             _log.info("Loaded iterator creator %s for content type %s", media.name, kind)
-    _log.info("Number of GPUs being used: 0")
+    _log.info("Number of GPUs being used: %d", gpu is not None)
+    if gpu:
+        _log.info("The pass is computed on %s, all else by the processor", gpu.name)
     _log.info("Computing with %s", cpu.describe())
     wanted = job.hyperparameters.num_gpus
-    if wanted not in ("auto", 0):
-        _log.warning("_num_gpus=%s: this version computes on the CPU", wanted)
+    if wanted != "auto" and wanted > (gpu is not None):
+        _log.warning("_num_gpus=%d: %d is used", wanted, gpu is not None)
 
 
 class JobLog:

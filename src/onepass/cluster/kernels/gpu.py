@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from onepass.errors import PlatformError
+from onepass.errors import UserError
 
 Array: TypeAlias = Any
 """An array on the device: CuPy has no types."""
@@ -53,7 +53,7 @@ _NOTHING = np.uint64(0)
 _NOWHERE = np.iinfo(np.int64).max
 
 
-class NoGpuError(PlatformError):
+class NoGpuError(UserError):
     """There is no GPU that can be used; the message says why."""
 
 

@@ -26,7 +26,8 @@ class Found(NamedTuple):
         Squared distance to it, computed from the differences.
     squares : ndarray of shape (n_samples,), float32
         Squared distances of the row and of that center to the origin, added up: the score is what
-        is left of these, and as precise as float32 holds them.
+        is left of these, and as precise as float32 holds them. 0 where the center was chosen by
+        differences, which leave no doubt.
     ahead : ndarray, float32
         By how much the least score of the other centers is larger; of no length unless asked for,
         and infinite where there are no others.

@@ -234,7 +234,7 @@ ROUNDED static int64_t search_most(const problem *p, const uint8_t *rounded, int
 ROUNDED static int search_rounded(const problem *p, const uint8_t *rounded, float doubt,
                                   int lanes, const result *out) {
     uint8_t *own = rounded ? 0 : malloc(rounded_bytes(p->n_centers, p->n_features));
-    int32_t *left = malloc(p->n_rows * sizeof *left);
+    int32_t *left = malloc((p->n_rows + 1) * sizeof *left);
     int64_t n_left = 0, n = -1;
     if (left && (rounded || own)) {
         if (own) round_centers(p, own);

@@ -1,0 +1,42 @@
+"""What computes: the processor, or a GPU where there is one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal, TypeAlias
+
+from onepass.cluster.kernels.gpu import Gpu, NoGpuError
+from onepass.resources import visible_gpus
+
+_log = logging.getLogger(__name__)
+
+Device: TypeAlias = Literal["auto", "cpu", "gpu"]
+
+
+def find_gpu(wanted: Device) -> Gpu | None:
+    """Return the GPU to compute on.
+
+    Parameters
+    ----------
+    wanted : {"auto", "cpu", "gpu"}
+
+    Returns
+    -------
+    Gpu or None
+        None for the processor: where that is wanted, or, of "auto", where no GPU can be used. That
+        there is one which cannot be used is told in the log.
+
+    Raises
+    ------
+    NoGpuError
+        When a GPU is wanted and none can be used.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not visible_gpus()):
+        return None
+    try:
+        return Gpu()
+    except NoGpuError as error:
+        if wanted == "gpu":
+            raise
+        _log.warning("computing on the CPU: %s", error)
+        return None

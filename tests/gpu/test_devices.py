@@ -1,0 +1,170 @@
+"""Which device is used, and what is told of it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+
+from onepass import KMeans
+from onepass.cluster import devices, scaled
+from onepass.cluster.device_stream import DeviceStream
+from onepass.cluster.devices import find_gpu
+from onepass.cluster.kernels import gpu
+from onepass.cluster.model import KMeansModel
+from onepass.errors import UserError
+from onepass.resources import visible_gpus
+
+
+@pytest.fixture
+def visible(monkeypatch):
+    """Say how many GPUs have a file."""
+
+    def visible(n):
+        for module in (devices, scaled):
+            monkeypatch.setattr(module, "visible_gpus", lambda: n)
+
+    return visible
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Batches of a device as small as others; one block of few threads, for the emulation."""
+    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
+    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)
+
+
+def mixture(n, d=3, k=4, seed=0):
+    rng = np.random.default_rng(seed)
+    means = rng.normal(0, 5, (k, d))
+    return (means[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
+
+
+def kmeans(**named):
+    return KMeans(4, center_factor=6, batch_size=500, reservoir_bytes=20_000, **named)
+
+
+class TestFinding:
+    def test_files_of_devices_are_counted(self, tmp_path):
+        for name in ("nvidia0", "nvidia1", "nvidia12", "nvidiactl", "nvidia-uvm", "null"):
+            (tmp_path / name).touch()
+        assert visible_gpus(tmp_path) == 3
+        assert visible_gpus(tmp_path / "nothing") == 0
+
+    def test_the_processor_is_wanted(self, visible, emulated):
+        emulated()
+        visible(1)
+        assert find_gpu("cpu") is None
+
+    def test_without_a_gpu_auto_is_the_processor(self, visible, caplog):
+        visible(0)
+        assert find_gpu("auto") is None
+        assert not caplog.messages
+
+    def test_with_a_gpu_auto_is_that(self, visible, emulated):
+        emulated()
+        visible(1)
+        found = find_gpu("auto")
+        assert found is not None
+        assert found.name == "an emulation"
+
+    def test_a_gpu_that_cannot_be_used_is_told_once(self, visible, emulated, caplog):
+        emulated(major=5)
+        visible(1)
+        assert find_gpu("auto") is None
+        [told] = caplog.messages
+        assert told.startswith("computing on the CPU: an emulation is too old")
+
+    def test_a_gpu_that_is_demanded_must_be_there(self, visible, emulated):
+        visible(0)
+        emulated(n_gpus=0)
+        with pytest.raises(UserError, match="there is no GPU"):
+            find_gpu("gpu")
+        with pytest.raises(UserError, match="there is no GPU"):
+            kmeans(device="gpu").partial_fit(mixture(10))
+
+    @pytest.mark.parametrize("device", ["cuda", None, 1, ["gpu"]])
+    def test_other_devices_are_refused(self, device):
+        with pytest.raises(UserError, match="device must be 'auto', 'cpu' or 'gpu'"):
+            kmeans(device=device).fit(mixture(10))
+
+
+@pytest.mark.usefixtures("small")
+class TestKMeans:
+    def test_rows_are_clustered_on_the_device(self, emulated):
+        emulated()
+        rows = mixture(2600)
+        ours = kmeans(device="gpu").partial_fit(rows)
+        assert ours._stream._stream._there is not None
+        ours.finalize()
+        theirs = kmeans(device="cpu").partial_fit(rows).finalize()
+        assert not isinstance(theirs._stream._stream, DeviceStream)
+        assert ours.n_samples_seen_ == 2600
+        found, expected = (one.to_model().inertia(rows) for one in (ours, theirs))
+        assert found == pytest.approx(expected, rel=0.01)
+        assert ours.inertia_ == pytest.approx(found, rel=0.1)
+
+    def test_few_rows_stay_on_the_host(self, visible):
+        """Nobody looks for a GPU as long as there is not enough to do for one."""
+        visible(1)
+        rows = mixture(900)
+        fitted = kmeans(device="auto").fit(rows)
+        assert isinstance(fitted._stream._stream, DeviceStream)
+        assert not fitted._stream._stream._has_looked
+        assert fitted.labels_.shape == (900,)
+
+    def test_where_there_is_none_after_all_it_goes_on_without(self, visible, emulated, caplog):
+        visible(1)
+        emulated(n_gpus=0)
+        rows = mixture(3000)
+        ours = kmeans(device="auto").partial_fit(rows)
+        assert ours._stream._stream._has_looked
+        ours.finalize()
+        theirs = kmeans(device="cpu").partial_fit(rows).finalize()
+        np.testing.assert_array_equal(ours.cluster_centers_, theirs.cluster_centers_)
+        assert caplog.messages == ["computing on the CPU: there is no GPU"]
+
+    def test_shards_leave_the_device_where_it_is(self, emulated):
+        emulated()
+        rows = mixture(4000)
+        whole = kmeans(device="gpu")
+        for part in (rows[:2000], rows[2000:]):
+            shard = whole.shard(2).partial_fit(part).flush()
+            whole.merge(copy.deepcopy(shard))
+        whole.finalize()
+        assert whole.n_samples_seen_ == 4000
+        theirs = kmeans(device="cpu").partial_fit(rows).finalize()
+        found, expected = (one.to_model().inertia(rows) for one in (whole, theirs))
+        assert found == pytest.approx(expected, rel=0.02)
+
+    def test_sparse_rows_stay_on_the_host(self, emulated):
+        from scipy.sparse import csr_array
+
+        emulated()
+        rows = csr_array(np.maximum(mixture(2600), 0))
+        fitted = kmeans(device="gpu").partial_fit(rows).finalize()
+        assert not isinstance(fitted._stream._stream, DeviceStream)
+
+    def test_values_of_any_size_are_taken(self, emulated):
+        """Squares of these leave the range of float32: they are scaled, as on the host."""
+        emulated()
+        rows = mixture(1600)
+        ours = kmeans(device="gpu").partial_fit(rows)
+        scaled_by = np.float32(2.0**70)
+        theirs = kmeans(device="gpu").partial_fit(rows * scaled_by)
+        ours.finalize()
+        theirs.finalize()
+        found = KMeansModel(theirs.cluster_centers_ / scaled_by).inertia(rows)
+        assert found == pytest.approx(ours.to_model().inertia(rows), rel=0.03)
+        assert theirs.msd_ == pytest.approx(ours.msd_ * 2.0**140, rel=0.1)
+
+
+def test_what_is_told_of_it(caplog, emulated, visible):
+    emulated(major=5)
+    visible(2)
+    with caplog.at_level(logging.INFO):
+        kmeans(device="auto").partial_fit(mixture(100))
+    assert not caplog.messages
