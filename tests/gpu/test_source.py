@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -45,24 +46,26 @@ def test_it_is_compiled_without_a_warning(nvrtc, architecture):
 
 @pytest.mark.oracle
 def test_cupy_has_what_is_used_of_it(oracle_python):
-    """Without a GPU; with one, the tests of the kernels themselves tell."""
+    """Without a GPU, and without cuBLAS, which is large: its face is looked at as a file."""
     code = """
-import sys
+import re, sys
+from importlib.util import find_spec
 from pathlib import Path
-sys.path.insert(0, str(Path(sys.argv[1]).parent))
-from onepass.cluster.kernels import gpu
-cupy, cublas = gpu.cuda()
+import cupy
 for module, names in (
     (cupy, "RawModule empty zeros asarray asnumpy get_default_memory_pool"),
     (cupy.cuda, "Device runtime get_cublas_handle"),
     (cupy.cuda.runtime, "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),
-    (cublas, "setMathMode sgemm"),
 ):
     missing = [name for name in names.split() if not hasattr(module, name)]
     assert not missing, (module, missing)
+face = Path(find_spec("cupy_backends.cuda.libs.cublas").origin).read_bytes()
 wanted = "handle transa transb m n k alpha A lda B ldb beta C ldc".split()
-told = cublas.sgemm.__doc__
-assert [part.split()[-1].strip("()") for part in told.split("(")[1].split(",")] == wanted, told
+told = re.search(rb"sgemm\\((intptr_t handle[^)]*)\\)", face)[1].decode()
+assert [part.split()[-1] for part in told.split(",")] == wanted, told
+assert b"setMathMode(intptr_t handle, int mode)" in face
+sys.path.insert(0, str(Path(sys.argv[1]).parent))
+from onepass.cluster.kernels import gpu
 try:
     print(gpu.Gpu().name)
 except gpu.NoGpuError as error:
@@ -72,5 +75,4 @@ except gpu.NoGpuError as error:
     python = [oracle_python("nvidia"), "-W", "ignore", "-c", code, package]
     done = subprocess.run(python, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
-    assert "cupy" not in done.stdout.lower()
+    assert re.search("GPU|driver|cublas|NVIDIA", done.stdout, re.IGNORECASE)
