@@ -18,7 +18,7 @@ from onepass.artifact.archive import pack
 from onepass.artifact.model_file import model_bytes, save_model
 from onepass.cluster.model import KMeansModel
 from onepass.errors import AlgorithmError, DecodeError, UserError
-from onepass.resources import memory_used_bytes
+from onepass.resources import give_back_memory, memory_used_bytes
 from onepass.serving.models import (
     ModelAlreadyLoadedError,
     ModelNotLoadedError,
@@ -408,6 +408,7 @@ def test_a_thousand_small_models_fit(root, url):
 def test_loads_at_once_do_not_take_more_memory_than_there_is(root):
     save_model(KMeansModel(np.zeros((5000, 1000), np.float32)), root / "big")
     need = 3 * model_bytes(root / "big")
+    give_back_memory()
     limit = memory_used_bytes() + need + need // 2
     store = ModelStore(root, limit_bytes=limit, reserve_bytes=0)
     outcomes = at_once(6, lambda i: store.load(str(i), str(root / "big")))
@@ -419,6 +420,7 @@ def test_loads_at_once_do_not_take_more_memory_than_there_is(root):
 def test_unloading_makes_room(root):
     """As the platform does it: what is refused is asked for again when others have gone."""
     save_model(KMeansModel(np.zeros((5000, 1000), np.float32)), root / "big")
+    give_back_memory()  # else models could take what other tests have left behind
     limit = memory_used_bytes() + 6 * model_bytes(root / "big")
     store = ModelStore(root, limit_bytes=limit, reserve_bytes=0)
 
