@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).parent))  # pytest's --doctest-modules imports it from afar
 from data_sets import heavy_tailed
 
-from onepass.cluster.kernels import compiled, native, reference
+from onepass.cluster.kernels import compiled, native, reference, rounded
 
 SHAPES = ["3000x10x26", "3000x100x26", "3000x1000x26", "3000x100x100", "3000x1000x100"]
 SHAPES += ["3000x10x400", "3000x100x400", "3000x1000x400", "3000x500x2000"]
@@ -72,7 +72,7 @@ def searches(rows: np.ndarray, centers: np.ndarray) -> dict[str, Search]:
     if compiled.is_compiled():
         lanes = compiled.fastest_lanes()
         found["float32"] = lambda: native.search(rows, centers, origin, lanes=lanes).labels
-        if compiled.rounds(*centers.shape):
+        if rounded.rounds(*centers.shape):
             found["bytes first"] = lambda: native.search(rows, centers, origin).labels
             layout = native.layout(centers, origin)
             if layout is not None:
@@ -89,7 +89,7 @@ def searches(rows: np.ndarray, centers: np.ndarray) -> dict[str, Search]:
 
 
 def share_left(rows: np.ndarray, centers: np.ndarray) -> float:
-    if not (compiled.is_compiled() and compiled.rounds(*centers.shape)):
+    if not rounded.rounds(*centers.shape):
         return 1.0
     squares = native.search(rows, centers, centers.mean(axis=0)).squares
     return float((squares > 0).mean())

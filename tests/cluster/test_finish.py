@@ -12,7 +12,7 @@ from onepass.cluster.finish import (
     finish,
     measure_rows,
 )
-from onepass.cluster.reservoir import Sample
+from onepass.cluster.offers import Sample
 from onepass.cluster.summary import Summary
 from onepass.cluster.trials import TrialSettings
 

@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from onepass.cluster.reservoir import Offer, dense_reservoir
+from onepass.cluster.offers import Offer
+from onepass.cluster.reservoir import dense_reservoir
 
 
 def offer(reservoir, rows, rng, chances=None, weights=None):

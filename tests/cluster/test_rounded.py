@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onepass.cluster.kernels import compiled, cpu, native
+from onepass.cluster.kernels import compiled, cpu, native, rounded
 from onepass.cluster.kernels.prepared import PreparedCenters
 from onepass.cluster.kernels.results import doubt_of
 from onepass.cluster.pivots import Pivots
 
-ROUNDS = compiled.is_compiled() and compiled.rounds(1000, 100)
+ROUNDS = rounded.rounds(1000, 100)
 needs_rounding = pytest.mark.skipif(
     not ROUNDS, reason="this processor does not add up products of bytes, or C was not compiled"
 )
@@ -204,12 +204,12 @@ def test_an_answer_does_not_depend_on_which_rows_are_left_for_float32():
 
 @needs_rounding
 def test_few_centers_or_features_are_not_rounded():
-    assert not compiled.rounds(47, 1000)
-    assert not compiled.rounds(1000, 23)
-    assert not compiled.rounds(100, 26)
-    assert not compiled.rounds(2**16 + 1, 400)
-    assert compiled.rounds(48, 100)
-    assert cpu.rounds(1000, 26)
+    assert not rounded.rounds(47, 1000)
+    assert not rounded.rounds(1000, 23)
+    assert not rounded.rounds(100, 26)
+    assert not rounded.rounds(2**16 + 1, 400)
+    assert rounded.rounds(48, 100)
+    assert rounded.rounds(1000, 26)
 
 
 @needs_rounding
@@ -231,11 +231,12 @@ def test_beside_rounded_centers_pivots_must_pass_over_more(monkeypatch):
         return used
 
     beside = n_used()
-    monkeypatch.setattr(cpu, "rounds", lambda *_: False)
+    monkeypatch.setattr("onepass.cluster.pivots.rounds", lambda *_: False)
+    monkeypatch.setattr(rounded, "rounds", lambda *_: False)
     assert beside < n_used() == 8
 
 
 @pytest.mark.skipif(not compiled.is_compiled(), reason="native.c was not compiled: no compiler")
 def test_what_kind_of_search_is_used_is_told():
     told = "many centers as bytes first" in cpu.describe()
-    assert told == bool(compiled.library().onepass_rounds())
+    assert told == rounded.has_bytes()

@@ -14,7 +14,8 @@ from onepass.cluster.arrays import Weighted, WeightedRows
 from onepass.cluster.embedding import coordinates_of, restored
 from onepass.cluster.kernels import cpu, refining, sparse
 from onepass.cluster.kernels.cpu import nearest_centers
-from onepass.cluster.reservoir import Offer, sparse_reservoir
+from onepass.cluster.offers import Offer
+from onepass.cluster.reservoir import sparse_reservoir
 from onepass.errors import DataTypeError, UserError
 from onepass.sparse import SparseRows
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import logging
 
 import numpy as np
 import pytest
 
 from onepass import KMeans
-from onepass.cluster import devices, scaled
+from onepass.cluster import devices
 from onepass.cluster.device_stream import DeviceStream
 from onepass.cluster.devices import find_gpu
 from onepass.cluster.kernels import gpu
@@ -23,8 +22,7 @@ def visible(monkeypatch):
     """Say how many GPUs have a file."""
 
     def visible(n):
-        for module in (devices, scaled):
-            monkeypatch.setattr(module, "visible_gpus", lambda: n)
+        monkeypatch.setattr(devices, "visible_gpus", lambda: n)
 
     return visible
 
@@ -81,7 +79,7 @@ class TestFinding:
     def test_a_gpu_that_is_demanded_must_be_there(self, visible, emulated):
         visible(0)
         emulated(n_gpus=0)
-        with pytest.raises(UserError, match="there is no GPU"):
+        with pytest.raises(UserError, match="device=gpu: there is no GPU; device must be auto"):
             find_gpu("gpu")
         with pytest.raises(UserError, match="there is no GPU"):
             kmeans(device="gpu").partial_fit(mixture(10))
@@ -160,11 +158,3 @@ class TestKMeans:
         found = KMeansModel(theirs.cluster_centers_ / scaled_by).inertia(rows)
         assert found == pytest.approx(ours.to_model().inertia(rows), rel=0.03)
         assert theirs.msd_ == pytest.approx(ours.msd_ * 2.0**140, rel=0.1)
-
-
-def test_what_is_told_of_it(caplog, emulated, visible):
-    emulated(major=5)
-    visible(2)
-    with caplog.at_level(logging.INFO):
-        kmeans(device="auto").partial_fit(mixture(100))
-    assert not caplog.messages

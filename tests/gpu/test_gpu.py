@@ -17,6 +17,7 @@ from onepass.cluster.kernels.gpu import (
     Terms,
 )
 from onepass.cluster.kernels.results import Holdings
+from onepass.cluster.summary import LEAST_WEIGHT
 
 SHAPES = [(1, 1, 1), (5, 3, 2), (70, 33, 15), (200, 100, 40), (65, 7, 130)]
 
@@ -77,12 +78,12 @@ def test_of_equal_centers_the_lowest_wins(device):
 
 
 def test_of_two_that_products_confuse_the_closer_one_is_taken(device):
-    """In TF32 all these scores are the same: 2**20 and a bit."""
-    rows = np.full((3, 64), 128, np.float32)
+    """In TF32 both are 128, so that products are the same: the shorter one seems closer."""
     centers = np.full((2, 64), 128, np.float32)
     centers[0] += np.float32(0.01)
+    rows = centers[[0, 1, 0]]
     _, found = search(device, rows, centers, tf32=True)
-    assert device.get(found.labels).tolist() == [1, 1, 1]
+    assert device.get(found.labels).tolist() == [0, 1, 0]
     assert device.get(found.sq_distances).tolist() == [0, 0, 0]
 
 
@@ -155,6 +156,19 @@ def test_rows_are_added_up_by_label(device, n, k, d, weighted):
     np.testing.assert_allclose(sums[:, d + 1], costs, rtol=1e-12)
 
 
+def test_rows_of_a_label_are_added_up_in_their_order(device):
+    """To the last bit: values of many sizes, whose sum depends on it."""
+    rng = np.random.default_rng(6)
+    rows = (rng.normal(size=(120, 3)) * 2.0 ** rng.integers(-40, 40, (120, 1))).astype(np.float32)
+    labels = rng.integers(0, 4, 120).astype(np.int32)
+    found = gpu.Found(device.put(labels), device.zeros(120, np.float32))
+    sums = device.get(device.sums(device.add(DeviceBatch(device.put(rows)), found, 4)))
+    expected = np.zeros((4, 3))
+    for row, label in zip(rows, labels, strict=True):
+        expected[label] += row
+    np.testing.assert_array_equal(sums[:, :3], expected)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n", "k", "d"), [(40, 3, 2), (700, 30, 40), (300, 2, 300)])
 def test_centers_move_as_those_of_numpy(device, n, k, d, weighted):
@@ -195,6 +209,10 @@ def test_what_is_held_fades(device):
     assert sums.tolist() == [[2, 4], [3, 1], [9, 9]]
     # A quarter of the scatter, and two rows one away from their mean.
     assert scatter.tolist() == [0.25 + 2, 0.25, 0.25]
+    device.move(added, held, 1e-200, service, device.new_report())
+    centers, _, weights, _ = map(device.get, held)
+    assert weights.tolist() == [1, LEAST_WEIGHT, LEAST_WEIGHT]
+    assert centers.tolist() == [[1, 3], [3, 1], [9, 9]]
 
 
 def room_for(device, n):
@@ -334,6 +352,20 @@ def test_rows_move_into_the_places_of_others(device):
     expected = rows.copy()
     expected[[3, 0]] = rows[[11, 7]]
     assert device.get(store).tolist() == expected.tolist()
+
+
+def test_of_equal_fresh_centers_the_lowest_wins(device):
+    rows, centers = drawn(40, 3, 5)
+    on_device, found = search(device, rows, centers)
+    fresh = rows[[7, 8, 7, 8]]
+    products, squares = device.empty((40, 4), np.float32), device.empty(4, np.float32)
+    factors = device.empty((4, 5), np.float32)
+    device.lay_out(device.put(fresh), 4, factors, squares)
+    device.multiply(on_device, factors, products, tf32=False)
+    device.adopt(products, squares, on_device, device.put(fresh), 3, found)
+    labels = device.get(found.labels)
+    assert labels[[7, 8]].tolist() == [3, 4]
+    assert labels.max() == 4
 
 
 class TestNoGpu:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onepass.artifact.model_file import load_model
-from onepass.cluster import devices, scaled
+from onepass.cluster import devices
 from onepass.cluster.kernels import gpu
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.paths import Paths
@@ -20,8 +20,7 @@ from onepass.training.progress import LogProgress
 @pytest.mark.parametrize("given", [{"device": "gpu"}, {"device": "auto"}])
 def test_it_trains_and_tells_so(emulated, monkeypatch, tmp_path, caplog, given):
     emulated()
-    for module in (devices, scaled):
-        monkeypatch.setattr(module, "visible_gpus", lambda: 1)
+    monkeypatch.setattr(devices, "visible_gpus", lambda: 1)
     monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
     monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)

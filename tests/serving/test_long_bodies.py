@@ -8,10 +8,12 @@ import struct
 import time
 import tracemalloc
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from onepass.serving import upload as uploads
+from onepass.serving.straight import StraightReader
 from onepass.serving.upload import Upload
 
 POST = b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
@@ -97,13 +99,13 @@ def test_a_client_that_waits_to_be_told_to_go_on(server):
     [
         b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n",
         b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        b"Upgrade: h2c\r\n",
     ],
 )
 def test_an_upgrade_with_a_long_body_is_passed_over(server, more):
     with connected(server) as (connection, reader):
-        connection.sendall(post(lines(50_000), more))
+        connection.sendall(post(lines(50_000), more) + post(b"3,4"))
         assert one_answer(reader) == (200, wanted(50_000))
+        assert b"200 OK" not in reader.read(), "the connection ends with it"
 
 
 def test_two_lengths_are_refused(server):
@@ -140,12 +142,6 @@ def test_a_client_that_resets_its_connection_amid_a_long_body(hurried):
     assert hurried.invoke(b"3,4", accept="text/csv").body == b"0.0,5.0"
 
 
-def fillable():
-    upload = Upload(lambda: None)
-    upload.may_be_filled = True
-    return upload
-
-
 class TestRoom:
     @staticmethod
     def filled(upload, body, step):
@@ -162,7 +158,7 @@ class TestRoom:
     def test_what_is_filled_is_what_is_given(self, n_first, step, monkeypatch):
         monkeypatch.setattr(uploads, "_ROOM_BYTES", 150_000)
         body = lines(50_000)
-        upload = fillable()
+        upload = Upload(lambda: None)
         upload.take(lambda _: None, body[:n_first], is_whole=False, n_bytes=len(body))
         assert upload.n_to_come == len(body) - n_first
         self.filled(upload, body[n_first:], step)
@@ -171,21 +167,30 @@ class TestRoom:
 
     def test_there_is_no_room_where_little_is_to_come_or_it_is_unknown(self):
         for n_bytes in (0, 2**16 + 4):
-            upload = fillable()
+            upload = Upload(lambda: None)
             upload.take(lambda _: None, b"12345", is_whole=False, n_bytes=n_bytes)
             assert upload.n_to_come == 0
             upload.put(b"678")
             assert upload.give() == b"12345678"
 
-    def test_there_is_no_room_where_nobody_fills_it(self):
+    def test_what_comes_after_the_answer_is_counted(self):
+        """As much of it as the connection puts up with; then the connection goes on."""
+        told = []
+        connection = SimpleNamespace(
+            cycle=SimpleNamespace(response_complete=True),
+            on_drained=told.append,
+            on_straight_body=lambda: told.append("end"),
+        )
         upload = Upload(lambda: None)
-        upload.take(lambda _: None, b"1", is_whole=False, n_bytes=MIB)
-        assert upload.n_to_come == 0
-        upload.put(bytes(MIB - 1))
-        assert len(upload.give()) == MIB
+        upload.take(lambda _: None, b"", is_whole=False, n_bytes=100_000)
+        upload.drop()
+        reader = StraightReader(connection, upload)
+        while upload.n_to_come:
+            reader.buffer_updated(len(reader.get_buffer(-1)))
+        assert told == [2**16, 100_000 - 2**16, "end"]
 
     def test_what_comes_for_nobody_takes_no_memory(self):
-        upload = fillable()
+        upload = Upload(lambda: None)
         upload.take(lambda _: None, b"", is_whole=False, n_bytes=100 * MIB)
         upload.room()
         upload.drop()
@@ -202,7 +207,7 @@ class TestRoom:
 
     def test_the_end_wakes_who_waits(self):
         async def waited():
-            upload = fillable()
+            upload = Upload(lambda: None)
             upload.take(lambda _: None, b"", is_whole=False, n_bytes=MIB)
             self.filled(upload, bytes(MIB), MIB)
             assert not await upload.wait(0.01)

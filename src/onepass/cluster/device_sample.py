@@ -16,7 +16,7 @@ from onepass.cluster.kernels.gpu import (
     Found,
     Gpu,
 )
-from onepass.cluster.reservoir import Kept
+from onepass.cluster.offers import Kept
 
 _SLACK = 4
 

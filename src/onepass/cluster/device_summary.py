@@ -107,20 +107,12 @@ class DeviceSummary:
         found = self._nearest(batch.rows)
         if not self._is_checked:
             found = self._checked(batch.rows, found)
-        room, told = self._n_openings, None
-        while room:
-            terms = Terms(self._service, self._capacity, room)
-            opened = self._gpu.open_far(batch, found, coins, terms, report)
-            now = self._gpu.read(report)
-            told = now if told is None else told
-            n_opened = int(now["n_opened"])
-            if n_opened:
-                self._open(batch.rows, opened[:n_opened], found)
-            room = room - n_opened if now["flooded"] else 0
+        room = self._n_openings
+        first = told = self._open_far(batch, found, coins, room, report)
+        while told["flooded"] and (room := room - int(told["n_opened"])):
+            told = self._open_far(batch, found, coins, room, report)
         self._move(self._gpu.add(batch, found, self.n_centers), share, report)
-        if told is None:
-            raise AssertionError("a batch opens centers once at least")
-        return found, told
+        return found, first
 
     def consolidate(self) -> Labels:
         """Merge centers until there is room again; returns what each has become part of."""
@@ -172,6 +164,17 @@ class DeviceSummary:
             return found
         self.tf32 = False
         return self._nearest(rows)
+
+    def _open_far(
+        self, batch: DeviceBatch, found: Found, coins: Coins, room: int, report: Array
+    ) -> np.void:
+        """Open centers, as far as there is room; returns what the report says then."""
+        terms = Terms(self._service, self._capacity, room)
+        opened = self._gpu.open_far(batch, found, coins, terms, report)
+        told = self._gpu.read(report)
+        if told["n_opened"]:
+            self._open(batch.rows, opened[: int(told["n_opened"])], found)
+        return told
 
     def _open(self, rows: Array, opened: Array, found: Found) -> None:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""

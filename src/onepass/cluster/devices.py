@@ -13,6 +13,11 @@ _log = logging.getLogger(__name__)
 Device: TypeAlias = Literal["auto", "cpu", "gpu"]
 
 
+def may_be_gpu(wanted: Device) -> bool:
+    """Whether it is worth looking for a GPU: nothing is loaded to tell."""
+    return wanted == "gpu" or (wanted == "auto" and visible_gpus() > 0)
+
+
 def find_gpu(wanted: Device) -> Gpu | None:
     """Return the GPU to compute on.
 
@@ -31,12 +36,14 @@ def find_gpu(wanted: Device) -> Gpu | None:
     NoGpuError
         When a GPU is wanted and none can be used.
     """
-    if wanted == "cpu" or (wanted == "auto" and not visible_gpus()):
+    if not may_be_gpu(wanted):
         return None
     try:
         return Gpu()
     except NoGpuError as error:
         if wanted == "gpu":
-            raise
+            raise NoGpuError(
+                f"device=gpu: {error}; device must be auto, cpu, or gpu where there is one"
+            ) from error
         _log.warning("computing on the CPU: %s", error)
         return None

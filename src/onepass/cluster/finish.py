@@ -30,8 +30,8 @@ from onepass.cluster.kernels import refining, sparse
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
+from onepass.cluster.offers import Sample
 from onepass.cluster.parts import AnySummary, R
-from onepass.cluster.reservoir import Sample
 from onepass.cluster.trials import TrialSettings, make_trials, thin_rows
 from onepass.sparse import SparseRows
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from onepass.cluster.arrays import Doubles, Indices, Rows, WeightedRows
 from onepass.cluster.kernels import cpu, refining
+from onepass.cluster.kernels.rounded import rounds
 
 _LEAST_FEATURES = 12
 _FEWEST, _LEAST_SHARE, _MOST_SHARE = 16, 1 / 16, 1 / 4
@@ -47,7 +48,7 @@ class Pivots:
         self._effort = 1.0  # of looking at all centers
         self._chosen: Indices = np.empty(0, np.intp)
         self._patience = 1
-        self._resting = int(cpu.rounds(capacity, n_features))  # to see what that is worth
+        self._resting = int(rounds(capacity, n_features))  # to see what that is worth
         self._begin()
 
     @property

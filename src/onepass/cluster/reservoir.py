@@ -8,72 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
+from onepass.cluster.offers import Kept, Offer, Sample
 from onepass.cluster.row_stores import DenseStore, R, RowStore, SparseStore
 from onepass.sparse import SparseRows
 
 _COLUMNS = "_keys", "_log2_weights", "_log2_chances", "_strata"
 _LARGEST_LOG2 = 300  # beyond it, products of chances might leave the range of float64
 _SLACK = 4
-
-
-class Sample(NamedTuple, Generic[R]):
-    """What a reservoir holds, ready for use.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (n, n_features), float32; or SparseRows
-    weights : ndarray of shape (n,), float64
-        How many samples of the stream each row stands for.
-    strata : ndarray of shape (n,), int32
-        The center of the summary that absorbed the row.
-    """
-
-    rows: R
-    weights: Doubles
-    strata: Labels
-
-
-class Offer(NamedTuple, Generic[R]):
-    """Rows offered to a reservoir.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (n, n_features), float32; or SparseRows
-    weights : ndarray of shape (n,), float64
-    chances : ndarray of shape (n,), float64
-        Numbers above 0 in proportion to which the rows should be kept.
-    strata : ndarray of shape (n,), int32
-    log2_age : float
-        The number of half-lives the stream has lasted, 0 without a half-life: a row that comes one
-        half-life later weighs twice as much, and is twice as likely to be kept.
-    """
-
-    rows: R
-    weights: Doubles
-    chances: Doubles
-    strata: Labels
-    log2_age: float = 0.0
-
-
-class Kept(NamedTuple, Generic[R]):
-    """All that a reservoir holds, to go on with it elsewhere.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (n, n_features), float32; or SparseRows
-    keys, log2_weights, log2_chances : ndarray of shape (n,), float64
-        As if the rows had come when the stream began.
-    strata : ndarray of shape (n,), int32
-    log2_threshold : float
-        Of the keys: infinite as long as every row is kept.
-    """
-
-    rows: R
-    keys: Doubles
-    log2_weights: Doubles
-    log2_chances: Doubles
-    strata: Labels
-    log2_threshold: float
 
 
 class _Keyed(NamedTuple, Generic[R]):

@@ -9,7 +9,7 @@ from typing import Any
 from onepass.cluster.arrays import Rows, Weighted
 from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
 from onepass.cluster.device_stream import DeviceStream
-from onepass.cluster.devices import find_gpu
+from onepass.cluster.devices import find_gpu, may_be_gpu
 from onepass.cluster.finish import Finished, Msd
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
@@ -17,7 +17,6 @@ from onepass.cluster.parts import dense_parts, sparse_parts
 from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings
-from onepass.resources import visible_gpus
 from onepass.sparse import SparseRows
 
 
@@ -123,7 +122,7 @@ class ScaledStream:
         if sparse:
             return Stream(self._parameters, sparse_parts(*wanted), self._seed)
         parts, device = dense_parts(*wanted), self._parameters.device
-        if device == "cpu" or (device == "auto" and not visible_gpus()):
+        if not may_be_gpu(device):
             return Stream(self._parameters, parts, self._seed)
         return DeviceStream(self._parameters, parts, self._seed, partial(find_gpu, device))
 

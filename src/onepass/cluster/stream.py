@@ -18,9 +18,10 @@ from onepass.cluster.finish import (
     finish,
     measure_rows,
 )
+from onepass.cluster.offers import Offer, Sample
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import AnySummary, Parts, R
-from onepass.cluster.reservoir import Offer, Reservoir, Sample
+from onepass.cluster.reservoir import Reservoir
 from onepass.cluster.row_buffer import Buffer
 from onepass.cluster.trials import TrialSettings
 from onepass.errors import UserError

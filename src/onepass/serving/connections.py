@@ -14,7 +14,6 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from onepass.serving.asgi import CONNECTION, UPLOAD
 from onepass.serving.joining import JoiningTransport
+from onepass.serving.limits import ConnectionLimits
 from onepass.serving.problems import HttpError, request_id, to_response
 from onepass.serving.straight import StraightReader
 from onepass.serving.upload import Upload
@@ -32,33 +32,6 @@ MAX_HEADERS_BYTES = 2**16
 
 _REFUSED_BYTES = 2**22
 """Of headers that were refused, read on so that the client sees the answer."""
-
-_FRAMED_OTHERWISE = {b"transfer-encoding", b"upgrade"}
-"""Headers of requests whose bodies are not as long as they say, or end elsewhere."""
-
-_RESET = struct.pack("ii", 1, 0)
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """What one client may take.
-
-    Attributes
-    ----------
-    headers_s : float
-        From the first moment of a request, or of a connection, to the end of its headers.
-    drain_s : float
-        How long what follows is read on, and thrown away, after a request was refused.
-    drain_bytes : int
-        How much of it.
-    connections : int
-        Of all clients at once; one more is closed as soon as it comes.
-    """
-
-    headers_s: float = 15
-    drain_s: float = 5
-    drain_bytes: int = 2**28
-    connections: int = 4096
 
 
 class Connection(HttpToolsProtocol):
@@ -100,7 +73,7 @@ class Connection(HttpToolsProtocol):
         """End the connection at once; what the client has not read yet is lost."""
         connection: socket.socket | None = self.transport.get_extra_info("socket")
         if connection is not None:  # else the kernel would keep the answer for the client
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -146,8 +119,6 @@ class Connection(HttpToolsProtocol):
                 raise _headers_too_large()
         self._clear_deadline()
         self._n_header_bytes = self._n_drained = 0
-        if self._upload:
-            self._upload.may_be_filled = not _FRAMED_OTHERWISE & {name for name, _ in self.headers}
         super().on_headers_complete()  # which fails where the path is none
         self._in_body = True
 

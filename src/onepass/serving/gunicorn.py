@@ -23,8 +23,8 @@ from gunicorn.workers.base import Worker
 from onepass.resources import available_cpus, keep_freed_memory, memory_limit_bytes
 from onepass.serving.accepting import Acceptor, Balance
 from onepass.serving.app import Application
-from onepass.serving.connections import ConnectionLimits, limited
-from onepass.serving.limits import bytes_in_flight
+from onepass.serving.connections import limited
+from onepass.serving.limits import ConnectionLimits, bytes_in_flight
 from onepass.serving.metrics import forget_worker
 from onepass.serving.models import ModelStore
 from onepass.serving.settings import MIB, ServingSettings

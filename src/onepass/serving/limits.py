@@ -19,6 +19,28 @@ _SMALL_BYTES = 2**16
 _COME_BACK = (("Retry-After", "1"),)
 
 
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What one client may take.
+
+    Attributes
+    ----------
+    headers_s : float
+        From the first moment of a request, or of a connection, to the end of its headers.
+    drain_s : float
+        How long what follows is read on, and thrown away, after a request was refused.
+    drain_bytes : int
+        How much of it.
+    connections : int
+        Of all clients at once; one more is closed as soon as it comes.
+    """
+
+    headers_s: float = 15
+    drain_s: float = 5
+    drain_bytes: int = 2**28
+    connections: int = 4096
+
+
 @dataclass
 class Budget:
     """What one worker takes on; used by one thread, that of its loop.

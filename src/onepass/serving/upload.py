@@ -30,8 +30,6 @@ class Upload:
         Why no more will come, where the client did not send it whole; else empty.
     is_taken : bool
         Whether somebody has taken it on.
-    may_be_filled : bool
-        Whether the connection fills room that is made.
     n_to_come : int
         How many bytes there is room for, at once or by and by; 0 where `put` keeps all of them.
     """
@@ -42,7 +40,7 @@ class Upload:
         self._room = memoryview(b"")
         self.n_bytes = self.n_to_come = 0
         self.broken = ""
-        self.is_taken = self.may_be_filled = False
+        self.is_taken = False
         self._error: Exception | None = None
         self._is_whole = self._is_over = False
         self._ended = asyncio.Event()
@@ -64,7 +62,7 @@ class Upload:
         """
         self._admit = admit
         self.is_taken = True
-        if self.may_be_filled and n_bytes >= len(first) + _LONG_BYTES:
+        if n_bytes >= len(first) + _LONG_BYTES:
             self.n_to_come = n_bytes
             self.room()[: len(first)] = first
             self.fill(len(first))

@@ -22,12 +22,6 @@ from onepass.cluster.kernels.results import Bounds, Found, Holdings
 _MOST_CANDIDATES = 64  # as in native.c
 TABLE_WIDTH = 32
 
-_FEWEST_ROUNDED, _FEWEST_FEATURES, _FEWEST_VALUES = 48, 24, 2**12
-"""From which on it pays to look at bytes first."""
-
-_MOST_ROUNDED = _MOST_FEATURES = 2**16
-"""Six lines of scores take up memory, and sums of products of bytes have 31 bits."""
-
 
 class CProblem(ctypes.Structure):
     """Rows that are searched among centers, and a point near them."""
@@ -129,16 +123,6 @@ def is_compiled() -> bool:
 def fastest_lanes() -> int:
     """Return how many float32 values are computed at once here: 4, 8 or 16."""
     return int(library().onepass_fastest())
-
-
-def rounds(n_centers: int, n_features: int) -> bool:
-    """Whether so many centers are found faster here by way of rounded ones."""
-    return (
-        _FEWEST_ROUNDED <= n_centers <= _MOST_ROUNDED
-        and _FEWEST_FEATURES <= n_features <= _MOST_FEATURES
-        and n_centers * n_features >= _FEWEST_VALUES
-        and bool(library().onepass_rounds())
-    )
 
 
 def all_lanes() -> list[int]:

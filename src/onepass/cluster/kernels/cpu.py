@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import AnyRows, Doubles, Floats, Indices, Labels, Rows, WeightedRows
-from onepass.cluster.kernels import compiled, native, reference, sparse
+from onepass.cluster.kernels import compiled, native, reference, rounded, sparse
 from onepass.cluster.kernels.results import (
     Found,
     Holdings,
@@ -39,9 +39,6 @@ _DOUBLE_ROWS = 1024
 _DOUBLE_VALUES = 2**19
 """Values of centers turned to float64 at a time, 4 MiB: many requests may ask for that at a time.
 """
-
-_ROUNDED_EFFORT, _ROUNDED_EFFORT_BY_FEATURES = 0.25, 11.0
-"""Of rounding rows and looking at rounded centers, and of what goes with it; as in C."""
 
 _DOUBT_IN_DOUBLE = 2.0**-40
 """Scores in float64 that lie closer to each other than this share of the squares are in doubt."""
@@ -123,17 +120,9 @@ def kernels() -> Any:
 def describe() -> str:
     """Tell which kernels are used here, for a log."""
     if compiled.is_compiled():
-        as_bytes = ", many centers as bytes first" if compiled.library().onepass_rounds() else ""
+        as_bytes = ", many centers as bytes first" if rounded.has_bytes() else ""
         return f"compiled kernels, {compiled.fastest_lanes()} values at a time{as_bytes}"
     return "NumPy, as the kernels were not compiled when this package was installed: slower"
-
-
-def rounds(n_centers: int, n_features: int) -> bool:
-    """Whether so many centers are rounded to find those that may be closest, where that is enough.
-
-    Looking at all of them then takes a third to two thirds of the time.
-    """
-    return bool(kernels().rounds(n_centers, n_features))
 
 
 def nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None) -> Nearest:
@@ -170,10 +159,7 @@ def nearest_centers(rows: AnyRows, centers: Rows, origin: Rows | None = None) ->
 def nearest_of_all(rows: Rows, centers: Rows) -> NearestOfAll:
     """Find the closest center of each row, as `nearest_centers`, and tell what it took."""
     found = kernels().search(rows, centers, _origin(rows))
-    effort = 1.0
-    if rounds(*centers.shape) and len(rows):
-        left = float((found.squares > 0).mean())  # rows for which that was not enough
-        effort = min(1.0, _ROUNDED_EFFORT + _ROUNDED_EFFORT_BY_FEATURES / rows.shape[1] + left)
+    effort = rounded.effort_of(found, *centers.shape)
     search_doubtful_again(found, rows, centers)
     return NearestOfAll(Nearest(found.labels, found.sq_distances), effort)
 

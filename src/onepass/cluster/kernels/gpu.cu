@@ -283,7 +283,7 @@ extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const doubl
                 i < n_asked &&
                 __float_as_uint((float)(cost / coin(seed, before + row))) >= prefix;
             const i64 place = place_of(pays, &n_left, counts);
-            if (pays && place < room) asked[place] = (int)row; /* never behind where it is read */
+            if (pays) asked[place] = (int)row; /* never behind where it is read */
             __syncthreads();
         }
         n_asked = n_left < room ? n_left : room;
@@ -308,23 +308,28 @@ extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const doubl
     if (!threadIdx.x) told->n_opened = n_opened, told->flooded = flooded && n_opened > 0;
 }
 
-/* Where the rows of each warp's share begin among those of all labels; see `count_labels`. */
-__device__ static inline i64 share_of(i64 n, i64 n_shares) {
-    return ((n + n_shares - 1) / n_shares + WARP - 1) / WARP * WARP;
+/* A share of the rows, those from `begin` up to `end`, which one warp goes through in order. */
+struct share {
+    i64 index, begin, end;
+};
+
+__device__ static inline share own_share(i64 n, i64 n_shares) {
+    const i64 index = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const i64 length = ((n + n_shares - 1) / n_shares + WARP - 1) / WARP * WARP;
+    const i64 begin = index < n_shares ? index * length : n, end = begin + length;
+    return {index, begin, end < n ? end : n};
 }
 
-/* Counts the labels of each share of the rows: a line of n_labels for each. A warp for each share;
-   it alone writes to its line, which is zero before. */
+/* Counts the labels of each share of the rows: a line of n_labels for each, which its warp alone
+   writes to, and which is zero before. */
 extern "C" __global__ void count_labels(const int *labels, i64 n, i64 n_labels, i64 n_shares,
                                         int *counts) {
-    const i64 share = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const share part = own_share(n, n_shares);
     const int lane = threadIdx.x % WARP;
-    if (share >= n_shares) return;
-    const i64 length = share_of(n, n_shares), begin = share * length;
-    int *own = counts + share * n_labels;
-    for (i64 start = begin; start < begin + length && start < n; start += WARP) {
+    int *own = counts + part.index * n_labels;
+    for (i64 start = part.begin; start < part.end; start += WARP) {
         const i64 row = start + lane;
-        const int label = row < n ? labels[row] : -1;
+        const int label = row < part.end ? labels[row] : -1;
         const unsigned same = __match_any_sync(ALL, label);
         if (label >= 0 && lane == __ffs(same) - 1) own[label] += __popc(same);
         __syncwarp();
@@ -363,17 +368,15 @@ extern "C" __global__ void place_labels(i64 n_labels, i64 n_shares, int *counts,
     if (!threadIdx.x) starts[n_labels] = (int)before;
 }
 
-/* Puts rows in order of their labels, those of one label as they came. A warp for each share. */
+/* Puts rows in order of their labels, those of one label as they came. */
 extern "C" __global__ void order_rows(const int *labels, i64 n, i64 n_labels, i64 n_shares,
                                       int *counts, const int *starts, int *order) {
-    const i64 share = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const share part = own_share(n, n_shares);
     const int lane = threadIdx.x % WARP;
-    if (share >= n_shares) return;
-    const i64 length = share_of(n, n_shares), begin = share * length;
-    int *own = counts + share * n_labels;
-    for (i64 start = begin; start < begin + length && start < n; start += WARP) {
+    int *own = counts + part.index * n_labels;
+    for (i64 start = part.begin; start < part.end; start += WARP) {
         const i64 row = start + lane;
-        const int label = row < n ? labels[row] : -1;
+        const int label = row < part.end ? labels[row] : -1;
         const unsigned same = __match_any_sync(ALL, label);
         if (label >= 0)
             order[starts[label] + own[label] + __popc(same & ((1u << lane) - 1))] = (int)row;

@@ -31,7 +31,6 @@ from onepass.cluster.kernels.compiled import (
     problem_among,
     problem_of,
     read,
-    rounds,
     table_of,
     weighted,
 )
@@ -45,6 +44,7 @@ from onepass.cluster.kernels.results import (
     Sums,
     doubt_of,
 )
+from onepass.cluster.kernels.rounded import rounds
 
 _FEWEST_ROWS = 32
 """To round centers for these alone."""

@@ -36,7 +36,6 @@ __all__ = [
     "partners",
     "peak",
     "plus_plus",
-    "rounds",
     "search",
     "search_among",
     "search_exactly",
@@ -53,12 +52,6 @@ _TABLE_ROWS = 512
 
 _SUM_ROWS = 8192
 """Rows turned to float64 at a time, to be summed."""
-
-
-def rounds(n_centers: int, n_features: int) -> bool:
-    """Whether so many centers are rounded first: not here."""
-    del n_centers, n_features
-    return False
 
 
 class Layout(NamedTuple):
