@@ -5,6 +5,7 @@
    waits for others that never come is an error. */
 
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,10 @@ namespace emulation {
 const int WARP_SIZE = 32, STACK_BYTES = 128 * 1024;
 
 struct fiber {
-    ucontext_t context;
+    ucontext_t context; /* where it starts; from then on, where it goes on: to switch contexts asks
+                           the kernel each time */
+    jmp_buf place;
+    bool started = false;
     std::vector<char> stack;
     dim3 thread;
     int index = 0;
@@ -49,7 +53,7 @@ static std::vector<fiber> fibers;
 static std::vector<warp> warps;
 static fiber *current;
 static dim3 block_index, block_size, grid_size;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static void (*kernel)(void *);
 static void *arguments;
 
@@ -58,7 +62,18 @@ static void fail(const char *problem) {
     abort();
 }
 
-static void wait() { swapcontext(&current->context, &scheduler); }
+static void wait() {
+    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
+}
+
+/* Lets a thread go on until it waits. */
+static __attribute__((noinline)) void resume(fiber &f) {
+    current = &f;
+    if (_setjmp(scheduler)) return;
+    if (f.started) _longjmp(f.place, 1);
+    f.started = true;
+    setcontext(&f.context);
+}
 
 static void start() {
     kernel(arguments);
@@ -86,7 +101,7 @@ static void run_block(int n_threads) {
     for (int i = 0; i < n_threads; i++) {
         fiber &f = fibers[i];
         f.stack.resize(STACK_BYTES);
-        f.ended = false, f.n_barriers = f.n_exchanges = 0, f.index = i;
+        f.ended = f.started = false, f.n_barriers = f.n_exchanges = 0, f.index = i;
         f.thread.x = i % block_size.x;
         f.thread.y = i / block_size.x % block_size.y;
         f.thread.z = i / block_size.x / block_size.y;
@@ -104,8 +119,7 @@ static void run_block(int n_threads) {
             if (f.ended || f.n_barriers > n_barriers) continue;
             if (progress_of(f) > least[f.index / WARP_SIZE]) continue;
             any = true;
-            current = &f;
-            swapcontext(&scheduler, &f.context);
+            resume(f);
             left -= f.ended;
         }
         if (!any) fail("threads wait for others that never come");

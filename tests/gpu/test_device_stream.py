@@ -10,9 +10,10 @@ from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.device_stream import DeviceStream, most_rows
 from onepass.cluster.device_summary import DeviceSummary
 from onepass.cluster.kernels import gpu
-from onepass.cluster.kernels.gpu import Coins, DeviceBatch
+from onepass.cluster.kernels.on_device import Coins, DeviceBatch
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import dense_parts
+from onepass.cluster.scale import Scale
 from onepass.cluster.stream import Stream
 from onepass.cluster.summary import Summary
 from onepass.cluster.trials import TrialSettings
@@ -43,7 +44,7 @@ def stream(device, monkeypatch):
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)  # for the sake of the emulation
 
     def make(wanted, d, seed=0):
-        return DeviceStream(wanted, dense_parts(wanted, d), seed, lambda: device)
+        return DeviceStream(wanted, dense_parts(wanted, d), seed, lambda: device, Scale().fits)
 
     return make
 
@@ -191,7 +192,7 @@ class TestTf32:
         rows[:, 0] += offset
         host = Summary.of(20, centers, np.ones(20), np.zeros(20))
         host.service_cost = 1e30  # nothing opens
-        on_device = DeviceSummary(device, host, np.zeros(64, np.float32), 300)
+        on_device = DeviceSummary(device, host, np.zeros(64, np.float32), 300 * 32, Scale().fits)
         assert on_device.tf32
         batch = DeviceBatch(device.put(rows))
         found, _ = on_device.absorb(batch, Coins(1, 0), 1.0, device.new_report())

@@ -7,13 +7,16 @@ import pytest
 
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.kernels import gpu, reference
-from onepass.cluster.kernels.gpu import (
+from onepass.cluster.kernels import on_device as there
+from onepass.cluster.kernels.on_device import (
     Chance,
     Coins,
     DeviceBatch,
     DeviceHoldings,
     Drawn,
+    Found,
     RecordLayout,
+    Room,
     Terms,
 )
 from onepass.cluster.kernels.results import Holdings
@@ -36,7 +39,8 @@ def search(device, rows, centers, room=None, *, tf32=False, **named):
     on_device, among = device.put(rows), device.put(centers)
     device.lay_out(among, len(centers), factors, squares)
     device.multiply(on_device, factors, products, tf32=tf32)
-    found = device.settle(products, squares, on_device, among, **named)
+    found = device.new_found(n, **named)
+    device.settle(products, squares, on_device, among, found)
     return on_device, found
 
 
@@ -110,12 +114,12 @@ def test_values_are_taken_out_of_records(device, n_head):
     def unpacked(records):
         out, report = device.empty((n, d), np.float32), device.new_report()
         words = device.put(np.ascontiguousarray(records).view(np.uint32).reshape(-1))
-        device.unpack(words, layout, device.put(origin), out, report)
+        device.unpack(words, layout, Room(out, device.put(origin), 0), report)
         return device.get(out), device.read(report)
 
     out, told = unpacked(records)
     assert out.tobytes() == (rows - origin).tobytes()
-    assert (told["first_other"], told["first_bad"]) == (gpu._NOWHERE, gpu._NOWHERE)
+    assert (told["first_other"], told["first_bad"]) == (there._NOWHERE, there._NOWHERE)
     assert np.uint32(told["peak"]).view(np.float32) == np.abs(rows).max()
     for at in [*range(n_head), n_head + 4 * d, n_head + 4 * d + 1, n_bytes - 1]:
         if mask[at]:
@@ -128,7 +132,7 @@ def test_values_are_taken_out_of_records(device, n_head):
         other = records.copy()
         other[:, n_head : n_head + 4 * d] = values.view(np.uint8).reshape(n, -1)
         told = unpacked(other)[1]
-        assert (told["first_bad"], told["first_other"]) == (12, gpu._NOWHERE)
+        assert (told["first_bad"], told["first_other"]) == (12, there._NOWHERE)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -147,7 +151,7 @@ def test_rows_are_added_up_by_label(device, n, k, d, weighted):
     sq_distances = rng.random(n).astype(np.float32)
     weights = rng.random(n) if weighted else None
     batch = DeviceBatch(device.put(rows), None if weights is None else device.put(weights))
-    found = gpu.Found(device.put(labels), device.put(sq_distances))
+    found = Found(device.put(labels), device.put(sq_distances))
     sums = device.get(device.sums(device.add(batch, found, k)))
     expected = reference.accumulate(rows, labels, k, weights)
     np.testing.assert_allclose(sums[:, :d], expected.sums, rtol=1e-12, atol=1e-12)
@@ -161,7 +165,7 @@ def test_rows_of_a_label_are_added_up_in_their_order(device):
     rng = np.random.default_rng(6)
     rows = (rng.normal(size=(120, 3)) * 2.0 ** rng.integers(-40, 40, (120, 1))).astype(np.float32)
     labels = rng.integers(0, 4, 120).astype(np.int32)
-    found = gpu.Found(device.put(labels), device.zeros(120, np.float32))
+    found = Found(device.put(labels), device.zeros(120, np.float32))
     sums = device.get(device.sums(device.add(DeviceBatch(device.put(rows)), found, 4)))
     expected = np.zeros((4, 3))
     for row, label in zip(rows, labels, strict=True):
@@ -198,7 +202,7 @@ def test_what_is_held_fades(device):
     held = DeviceHoldings(
         *map(device.put, (rows.copy(), 4.0 * rows.astype(float), np.full(3, 4.0), np.ones(3)))
     )
-    found = gpu.Found(device.put(np.int32([0])), device.put(np.float32([4])))
+    found = Found(device.put(np.int32([0])), device.put(np.float32([4])))
     added = device.add(DeviceBatch(device.put(np.float32([[1, 3]]))), found, 3)
     service = device.put(np.array([100.0]))
     device.move(added, held, 0.25, service, device.new_report())
@@ -221,7 +225,7 @@ def room_for(device, n):
 
 def coins_of(device, n, seed, before=0):
     """Learn the coins of rows: in a draw of equal chances, keys are their logarithms."""
-    found = gpu.Found(device.zeros(n, np.int32), device.zeros(n, np.float32))
+    found = Found(device.zeros(n, np.int32), device.zeros(n, np.float32))
     batch = DeviceBatch(device.zeros((n, 1), np.float32))
     coins = Coins(seed, before)
     chance = Chance(device.zeros(1, np.float64), 1.0, 0.0, np.inf)
@@ -319,7 +323,7 @@ def test_a_sample_is_drawn_by_keys(device):
     rows, weights = rng.normal(size=(n, d)).astype(np.float32), rng.random(n) + 0.5
     labels, apart = rng.integers(0, 50, n).astype(np.int32), rng.random(n).astype(np.float32)
     batch = DeviceBatch(device.put(rows), device.put(weights))
-    found = gpu.Found(device.put(labels), device.put(apart))
+    found = Found(device.put(labels), device.put(apart))
     report = device.new_report()
     log2_age, threshold = 0.25, -2.0
     chance = Chance(device.put(np.array([150.0])), 300.0, log2_age, threshold)

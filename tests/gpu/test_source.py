@@ -54,7 +54,10 @@ from pathlib import Path
 import cupy
 for module, names in (
     (cupy, "RawModule empty zeros asarray asnumpy get_default_memory_pool"),
-    (cupy.cuda, "Device runtime get_cublas_handle"),
+    (cupy.cuda, "Device Stream runtime alloc_pinned_memory get_cublas_handle get_current_stream"),
+    (cupy.cuda.Stream, "record wait_event synchronize"),
+    (cupy.cuda.Event, "synchronize"),
+    (cupy.cuda.MemoryPointer, "ptr memset_async copy_from_host_async"),
     (cupy.cuda.runtime, "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),
 ):
     missing = [name for name in names.split() if not hasattr(module, name)]

@@ -7,15 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Labels, Rows
-from onepass.cluster.kernels.gpu import (
-    Array,
-    Chance,
-    Coins,
-    DeviceBatch,
-    Drawn,
-    Found,
-    Gpu,
-)
+from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.kernels.on_device import Array, Chance, Coins, DeviceBatch, Drawn, Found
 from onepass.cluster.offers import Kept
 
 _SLACK = 4

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Rows, WeightedRows
+from onepass.cluster.arrays import Rows, Weighted, WeightedRows
+from onepass.cluster.device_batch import FillingBatch
 from onepass.cluster.device_sample import Age, DeviceSample
-from onepass.cluster.device_summary import DeviceSummary
+from onepass.cluster.device_summary import DeviceSummary, IrregularRowError
 from onepass.cluster.finish import Finished, Msd
-from onepass.cluster.kernels.gpu import Array, Coins, DeviceBatch, Gpu, RecordLayout
+from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.kernels.on_device import Coins
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
 from onepass.cluster.stream import Stream
@@ -40,6 +42,8 @@ class DeviceStream(Stream[Rows]):
     find_gpu : callable
         Returns a `Gpu`, or None where there is none after all: then rows are taken on the host. It
         is called when there is enough to do for one.
+    fits : callable
+        See `DeviceSummary`.
 
     Notes
     -----
@@ -52,14 +56,33 @@ class DeviceStream(Stream[Rows]):
         parts: Parts[Rows],
         seed: int,
         find_gpu: Callable[[], Gpu | None],
+        fits: Callable[[float], bool],
     ) -> None:
         super().__init__(parameters, parts, seed)
         self._find_gpu = find_gpu
+        self._fits = fits
         self._has_looked = False
         self._found: Gpu | None = None
         self._there: _OnDevice | None = None
         self._untold: _Batch | None = None
         self._service_cost = 0.0
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of positive weight that have arrived."""
+        return super().n_rows + (self._there.filling.n_rows if self._there else 0)
+
+    @property
+    def n_first(self) -> int:
+        """Rows of the first batch that have not arrived: all of them are taken on the host."""
+        return 0 if self.n_taken else self._buffer.batch_size - len(self._buffer)
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of a batch on the device."""
+        n_centers = self._parameters.n_centers
+        liked = most_rows(self.n_features, n_centers + n_centers // 8)
+        return max(self._parameters.n_in_batch(self.n_features), liked)
 
     @property
     def long_term_msd(self) -> float:
@@ -68,21 +91,39 @@ class DeviceStream(Stream[Rows]):
             return super().long_term_msd
         return self._service_cost / self.total_weight
 
+    @property
+    def gpu(self) -> Gpu:
+        """The device, which has been found."""
+        if self._found is None:
+            raise AssertionError("nothing is asked of a device that is not there")
+        return self._found
+
+    def push(self, data: Weighted[Rows]) -> None:
+        """Take rows of any number; they are absorbed batch by batch."""
+        if self._there is not None:
+            self._add(data)
+            return
+        super().push(data)
+        self._add_rest()
+
+    def flush(self) -> None:
+        """Absorb the rows held back."""
+        super().flush()
+        if self._there is not None and self._there.filling.n_rows:
+            self.take_filled()
+
     def merge(self, other: Stream[Rows]) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
-        self.flush()
         self.land()
         super().merge(other)
 
     def rescale(self, exponent: int) -> None:
         """Divide all values by ``2**exponent``."""
-        self.flush()
         self.land()
         super().rescale(exponent)
 
     def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
-        self.flush()
         self.land()
         return super().finish(settings)
 
@@ -91,39 +132,110 @@ class DeviceStream(Stream[Rows]):
         self.land()
         return super().measure(centers)
 
+    def depart(self) -> FillingBatch | None:
+        """Go on on the device, where there is one; returns what rows are to be put into.
+
+        To be called when the first batch has been taken, and more rows than another one follow.
+        """
+        if self._there is None and self._has_gpu():
+            self._there = self._depart()
+            self._add_rest()
+        return self._there.filling if self._there else None
+
+    def take_filled(self) -> None:
+        """Absorb the batch that is on the device, and sample it.
+
+        Raises
+        ------
+        IrregularRowError
+            When not all of its rows are rows; all are there yet.
+        """
+        there, half_life = self._on_device(), self._parameters.half_life
+        filling = there.filling
+        n, before, weight = filling.n_rows, self.n_taken, filling.weight()
+        share = 0.5 ** (n / half_life) if half_life else 1.0
+        batch, openings = filling.batch(), Coins(there.seeds[0], before)
+        try:
+            found, told = there.summary.absorb(batch, openings, share, filling.report)
+        except IrregularRowError as error:
+            self._forget(error.told)
+            raise
+        self._learn(told)
+        self._untold = _Batch(weight, share)
+        self.n_taken += n
+        self.total_weight = self.total_weight * share + weight
+        age = Age(self.total_weight, self._half_lives())
+        draws = Coins(there.seeds[1], before)
+        there.sample.offer(batch, found, draws, age, there.summary.service, filling.report)
+        filling.cut(0)
+        if there.summary.overfull():
+            self._learn(self.gpu.read(filling.report))
+            there.sample.relabel(there.summary.consolidate())
+
+    def check_filled(self) -> None:
+        """Look at the rows that wait on the device for more.
+
+        Raises
+        ------
+        IrregularRowError
+            As `take_filled`.
+        """
+        there = self._on_device()
+        told = self.gpu.read(there.filling.report)
+        try:
+            there.summary.check(told, there.filling.n_rows)
+        except IrregularRowError as error:
+            self._forget(error.told)
+            raise
+        self._learn(told)
+
     def land(self) -> None:
-        """Take everything back from the device."""
+        """Take everything back from the device; rows that wait there are absorbed."""
+        self.flush()
         there = self._there
         if there is None:
             return
-        self._learn(self._gpu.read(there.report))
+        self._learn(self.gpu.read(there.filling.report))
         self.summary = there.summary.summary()
         self._reservoir.keep(there.sample.kept())
         self._there = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the device where it is."""
-        self.land()
+        if self._there is not None:
+            self.land()
         return self.__dict__ | {"_found": None, "_has_looked": False}
-
-    @property
-    def _gpu(self) -> Gpu:
-        if self._found is None:
-            raise AssertionError("nothing is asked of a device that is not there")
-        return self._found
 
     def _take(self, data: WeightedRows) -> None:
         """Take one batch: the first of all, and a last one that is all there is, on the host."""
         is_first = not self.n_taken
         is_whole = len(data.rows) == self._buffer.batch_size
-        if not is_first and (self._there or (is_whole and self._has_gpu())):
-            self._take_there(data)
+        if self._there is None and not is_first and is_whole and self._has_gpu():
+            self._there = self._depart()
+        if self._there is not None:
+            self._add(data)
             return
         super()._take(data)
         if is_first:
-            n_centers = self._parameters.n_centers
-            liked = most_rows(self.n_features, n_centers + n_centers // 8)
-            self._buffer.batch_size = max(self._buffer.batch_size, liked)
+            self._buffer.batch_size = self.batch_rows
+
+    def _add(self, data: WeightedRows) -> None:
+        """Copy rows to the device, and take each batch that is complete."""
+        filling = self._on_device().filling
+        counted = data.weights > 0
+        rows, weights = data if counted.all() else (data.rows[counted], data.weights[counted])
+        while len(rows):
+            n = min(len(rows), filling.n_free)
+            filling.add(WeightedRows(rows[:n], weights[:n]))
+            rows, weights = rows[n:], weights[n:]
+            if not filling.n_free:
+                self.take_filled()
+
+    def _add_rest(self) -> None:
+        """Copy the rows that are held back on the host, if the stream has left it."""
+        rest = self._buffer.flush() if self._there else None
+        if rest is not None:
+            self._add(rest)
 
     def _has_gpu(self) -> bool:
         """Whether there is a GPU; looks for one once, and where there is none goes on without."""
@@ -133,51 +245,31 @@ class DeviceStream(Stream[Rows]):
                 self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         return self._found is not None
 
-    def _take_there(self, data: WeightedRows) -> None:
-        """Absorb a batch and sample it, on the device."""
-        there = self._there = self._there or self._depart(data)
-        n, before, half_life = len(data.rows), self.n_taken, self._parameters.half_life
-        batch = self._upload(there, data)
-        share = 0.5 ** (n / half_life) if half_life else 1.0
-        openings = Coins(there.seeds[0], before)
-        found, told = there.summary.absorb(batch, openings, share, there.report)
-        self._learn(told)
-        self._untold = _Batch(float(data.weights.sum()), share)
-        self.n_taken += n
-        self.total_weight = self.total_weight * share + self._untold.weight
-        age = Age(self.total_weight, self._half_lives())
-        draws = Coins(there.seeds[1], before)
-        there.sample.offer(batch, found, draws, age, there.summary.service, there.report)
-        if there.summary.overfull():
-            self._learn(self._gpu.read(there.report))
-            there.sample.relabel(there.summary.consolidate())
+    def _on_device(self) -> _OnDevice:
+        if self._there is None:
+            raise AssertionError("nothing is taken on a device before the stream has gone there")
+        return self._there
 
-    def _depart(self, data: WeightedRows) -> _OnDevice:
+    def _depart(self) -> _OnDevice:
         """Take the summary and the sample to the device."""
-        if not isinstance(self.summary, Summary):
+        summary = self.summary
+        if not isinstance(summary, Summary):
             raise TypeError("only dense rows are taken on a device")
-        gpu, most = self._gpu, self._buffer.batch_size
-        origin = data.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        nothing = gpu.zeros(self.n_features, np.uint32)
+        gpu, most = self.gpu, self.batch_rows
+        origin = (summary.sums.sum(axis=0) / summary.weights.sum()).astype(np.float32)
         seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
-        self._service_cost = self.summary.service_cost
-        capacity, kept = self._reservoir.capacity, self._reservoir.kept()
+        self._service_cost = summary.service_cost
         return _OnDevice(
-            DeviceSummary(gpu, self.summary, origin, most),
-            DeviceSample(gpu, capacity, kept, origin, most),
-            gpu.empty((most, self.n_features), np.float32),
-            gpu.put(origin),
-            RecordLayout(self.n_features, nothing, nothing, 0, 0),
-            gpu.new_report(),
+            DeviceSummary(gpu, summary, origin, _PRODUCTS, self._fits),
+            DeviceSample(gpu, self._reservoir.capacity, self._reservoir.kept(), origin, most),
+            FillingBatch(gpu, most, origin),
             tuple(int(seed) for seed in seeds.generate_state(2, np.uint64)),
         )
 
-    def _upload(self, there: _OnDevice, data: WeightedRows) -> DeviceBatch:
-        words = np.ascontiguousarray(data.rows).view(np.uint32).reshape(-1)
-        rows = there.rows[: len(data.rows)]
-        self._gpu.unpack(self._gpu.put(words), there.layout, there.origin, rows, there.report)
-        weights: Doubles | None = None if (data.weights == 1).all() else data.weights
-        return DeviceBatch(rows, None if weights is None else self._gpu.put(weights))
+    def _forget(self, told: np.void) -> None:
+        """Let what has been told of irregular rows be forgotten."""
+        self._learn(told)
+        self.gpu.blank(self._on_device().filling.report)
 
     def _learn(self, told: np.void) -> None:
         """Learn what the last batch has cost, and what it has given to the sample: once."""
@@ -202,10 +294,7 @@ class _OnDevice(NamedTuple):
 
     summary: DeviceSummary
     sample: DeviceSample
-    rows: Array
-    origin: Array
-    layout: RecordLayout  # of rows that are nothing but values
-    report: Array
+    filling: FillingBatch
     seeds: tuple[int, ...]  # of openings, and of draws
 
 

@@ -7,24 +7,41 @@ stream of any length.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from onepass.cluster.arrays import Labels, Rows
-from onepass.cluster.kernels.gpu import (
+from onepass.cluster.device_search import DeviceSearch, aligned
+from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.kernels.on_device import (
     Array,
     Coins,
     DeviceBatch,
     DeviceHoldings,
     Found,
-    Gpu,
     Ordered,
     Terms,
 )
 from onepass.cluster.summary import Summary, n_openings
+from onepass.errors import OnepassError
 
-_ALIGNED = 32
-_TF32_FEATURES = 64
-_CHECKED_ROWS, _MOST_LOST = 256, 1e-3
+
+class IrregularRowError(OnepassError):
+    """A row of a batch is none: nothing has been done with the batch.
+
+    Parameters
+    ----------
+    row : int
+        The first such row.
+    told : numpy.void
+        The report, which has been read.
+    """
+
+    def __init__(self, row: int, told: np.void) -> None:
+        super().__init__(row, told)
+        self.row = row
+        self.told = told
 
 
 class DeviceSummary:
@@ -37,42 +54,50 @@ class DeviceSummary:
         Of at least one center; taken over, not changed.
     origin : ndarray of shape (n_features,), float32
         What rows and centers are relative to.
-    most_rows : int
-        Of a batch.
+    n_products : int
+        See `DeviceSearch`.
+    fits : callable
+        Whether rows of this peak are small enough, and large enough, for float32.
 
     Attributes
     ----------
     n_centers : int
-    tf32 : bool
-        Whether products are made in TF32: of many features, as long as that finds the closest
-        centers.
 
     Notes
     -----
-    Memory of the device, with K centers, d features and n rows of a batch: ``K (20 d + 60) +
-    4 n K`` bytes, and ``16 n d / 128`` for sums.
+    Memory of the device, with K centers, d features and n rows of a batch: ``K (24 d + 60) + 20 n``
+    bytes, ``16 n d / 128`` for sums, and products.
     """
 
-    def __init__(self, gpu: Gpu, summary: Summary, origin: Rows, most_rows: int) -> None:
+    def __init__(
+        self,
+        gpu: Gpu,
+        summary: Summary,
+        origin: Rows,
+        n_products: int,
+        fits: Callable[[float], bool],
+    ) -> None:
         d = len(origin)
-        self._gpu, self._origin = gpu, origin
+        self._gpu, self._origin, self._fits = gpu, origin, fits
         self._capacity = summary.capacity
         self._n_openings = n_openings(summary.capacity)
-        self._room = _aligned(max(len(summary), summary.capacity) + self._n_openings)
+        room = most_centers(summary.capacity, len(summary))
         self._held = DeviceHoldings(
-            gpu.empty((self._room, d), np.float32),
-            gpu.empty((self._room, d), np.float64),
-            gpu.empty(self._room, np.float64),
-            gpu.empty(self._room, np.float64),
+            gpu.empty((room, d), np.float32),
+            gpu.empty((room, d), np.float64),
+            gpu.empty(room, np.float64),
+            gpu.empty(room, np.float64),
         )
         self._service = gpu.put(np.array([summary.service_cost]))
-        self._factors = gpu.empty((self._room, d), np.float32)
-        self._squares = gpu.empty(self._room, np.float32)
-        self._products = gpu.empty(most_rows * self._room, np.float32)
+        self._search = DeviceSearch(gpu, room, d, n_products)
         self.n_centers = 0
-        self.tf32 = d >= _TF32_FEATURES
-        self._is_checked = not self.tf32
+        self._is_checked = not self._search.tf32
         self._fill(summary)
+
+    @property
+    def tf32(self) -> bool:
+        """Whether products are made in TF32: as long as that finds the closest centers."""
+        return self._search.tf32
 
     @property
     def service(self) -> Array:
@@ -95,6 +120,7 @@ class DeviceSummary:
         share : float
             What is left of the weight of all that was absorbed before.
         report : array
+            In which irregular rows have been told.
 
         Returns
         -------
@@ -103,23 +129,53 @@ class DeviceSummary:
         told : numpy.void
             The report, read when centers were opened: what it says of sampling and of costs is of
             the batch before.
+
+        Raises
+        ------
+        IrregularRowError
+            When not all rows are rows.
         """
+        room, terms = self._n_openings, Terms(self._service, self._capacity, self._n_openings)
         found = self._nearest(batch.rows)
+        opened = self._gpu.open_far(batch, found, coins, terms, report)
+        first = told = self._gpu.read(report)
+        self.check(told, len(batch.rows))
         if not self._is_checked:
-            found = self._checked(batch.rows, found)
-        room = self._n_openings
-        first = told = self._open_far(batch, found, coins, room, report)
-        while told["flooded"] and (room := room - int(told["n_opened"])):
-            told = self._open_far(batch, found, coins, room, report)
+            self._is_checked = True
+            if not self._search.agrees(batch.rows, self.n_centers, found):
+                self._search.tf32 = False
+                return self.absorb(batch, coins, share, report)[0], first
+        while n_opened := int(told["n_opened"]):
+            self._open(batch.rows, opened[:n_opened], found)
+            room -= n_opened
+            if not (told["flooded"] and room):
+                break
+            terms = terms._replace(room=room)
+            opened = self._gpu.open_far(batch, found, coins, terms, report)
+            told = self._gpu.read(report)
         self._move(self._gpu.add(batch, found, self.n_centers), share, report)
         return found, first
+
+    def check(self, told: np.void, n_rows: int) -> None:
+        """Refuse a batch not all of whose rows are rows, or fit float32.
+
+        Raises
+        ------
+        IrregularRowError
+            From the first row on, where it is not known which of them do not fit.
+        """
+        irregular = int(min(told["first_other"], told["first_bad"]))
+        if irregular < n_rows:
+            raise IrregularRowError(irregular, told)
+        if not self._fits(float(told["peak"].view(np.float32))):
+            raise IrregularRowError(0, told)
 
     def consolidate(self) -> Labels:
         """Merge centers until there is room again; returns what each has become part of."""
         summary = self.summary()
         mapping = summary.consolidate()
         self._fill(summary)
-        self._is_checked = not self.tf32  # now and then
+        self._is_checked = not self._search.tf32  # now and then
         return mapping
 
     def summary(self) -> Summary:
@@ -145,50 +201,20 @@ class DeviceSummary:
         self._gpu.copy(np.array([summary.service_cost]), self._service)
 
     def _nearest(self, rows: Array) -> Found:
-        gpu = self._gpu
-        gpu.lay_out(self._held.centers, self.n_centers, self._factors, self._squares)
-        products = self._products[: len(rows) * self._room].reshape(len(rows), self._room)
-        gpu.multiply(rows, self._factors, products, tf32=self.tf32)
-        return gpu.settle(products, self._squares, rows, self._held.centers, norms=True)
-
-    def _checked(self, rows: Array, found: Found) -> Found:
-        """See whether TF32 finds the closest centers of a few rows; else do without it."""
-        self._is_checked = True
-        few = self._gpu.get(rows[:_CHECKED_ROWS]).astype(np.float64)
-        centers = self._gpu.get(self._held.centers[: self.n_centers]).astype(np.float64)
-        scores = np.einsum("ij,ij->i", centers, centers) - 2 * few @ centers.T
-        closest = few - centers[scores.argmin(axis=1)]
-        least = float(np.einsum("ij,ij->", closest, closest))
-        there = float(self._gpu.get(found.sq_distances[:_CHECKED_ROWS]).sum(dtype=np.float64))
-        if there <= (1 + _MOST_LOST) * least:
-            return found
-        self.tf32 = False
-        return self._nearest(rows)
-
-    def _open_far(
-        self, batch: DeviceBatch, found: Found, coins: Coins, room: int, report: Array
-    ) -> np.void:
-        """Open centers, as far as there is room; returns what the report says then."""
-        terms = Terms(self._service, self._capacity, room)
-        opened = self._gpu.open_far(batch, found, coins, terms, report)
-        told = self._gpu.read(report)
-        if told["n_opened"]:
-            self._open(batch.rows, opened[: int(told["n_opened"])], found)
-        return told
+        found = self._gpu.new_found(len(rows), norms=True)
+        self._search.among(self._held.centers, self.n_centers)
+        self._search.nearest(rows, found)
+        return found
 
     def _open(self, rows: Array, opened: Array, found: Found) -> None:
         """Make centers of the rows chosen, which may serve other rows of the batch at once."""
-        gpu, first, n = self._gpu, self.n_centers, len(opened)
+        first, n = self.n_centers, len(opened)
         new = slice(first, first + n)
-        gpu.settle_down(rows, opened, self._held.centers, first, found)
+        self._gpu.settle_down(rows, opened, self._held.centers, first, found)
         for array in self._held[1:]:
-            gpu.clear(array[new])
-        fresh, room = self._held.centers[new], _aligned(n)
-        factors, squares = self._factors[:room], self._squares[:room]
-        gpu.lay_out(fresh, n, factors, squares)
-        products = self._products[: len(rows) * room].reshape(len(rows), room)
-        gpu.multiply(rows, factors, products, tf32=self.tf32)
-        gpu.adopt(products, squares, rows, fresh, first, found)
+            self._gpu.clear(array[new])
+        self._search.among(self._held.centers[new], n)
+        self._search.adopt(rows, first, found)
         self.n_centers += n
 
     def _move(self, added: Ordered, share: float, report: Array) -> None:
@@ -196,6 +222,6 @@ class DeviceSummary:
         self._gpu.move(added, held, share, self._service, report)
 
 
-def _aligned(n: int) -> int:
-    """Return n or a little more: products of matrices like widths that are even."""
-    return -(-n // _ALIGNED) * _ALIGNED
+def most_centers(capacity: int, n_centers: int = 0) -> int:
+    """Return how many centers a summary may have on a device, the last batch's included."""
+    return aligned(max(n_centers, capacity) + n_openings(capacity))

@@ -24,6 +24,7 @@ from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.parameters import Auto, Parameters, check_seed
+from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.scaled import ScaledStream
 from onepass.cluster.seeding import Seeding
 from onepass.cluster.trials import TrialSettings
@@ -206,6 +207,22 @@ class KMeans(Estimator):
         data = check_weighted(X, sample_weight, self._stream.n_features if self._stream else None)
         self._begun_with(data.rows).push(data)
         return self
+
+    def record_intake(self, n_rows: int) -> RecordIntake | None:
+        """Return what takes the next rows on a GPU as they stand in records, unread.
+
+        Parameters
+        ----------
+        n_rows : int
+            About how many rows are to come.
+
+        Returns
+        -------
+        RecordIntake or None
+            Good for one use. None where rows are to be given to `partial_fit`: on a processor, as
+            long as the first batch is not complete, and where less than a batch is to come.
+        """
+        return self._stream.record_intake(n_rows) if self._stream else None
 
     def shard(self, n_shards: int) -> Self:
         """Return an instance with the same parameters for one of several shards of a stream.

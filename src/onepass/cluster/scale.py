@@ -42,6 +42,21 @@ class Scale:
         self.exponent = 0
         self.peak = 0.0
 
+    def fits(self, largest: float) -> bool:
+        """Whether rows of this size may be among those seen already: then they are seen, too.
+
+        Parameters
+        ----------
+        largest : float
+            Of rows that have been divided.
+        """
+        peak = math.ldexp(largest, self.exponent)
+        if peak <= self.peak:
+            return True
+        if in_range(largest):
+            self.peak = peak
+        return in_range(largest)
+
     def wanted(self, largest: float) -> int:
         """See values of this size; returns the exponent that suits all seen so far."""
         self.peak = max(self.peak, largest)

@@ -14,6 +14,7 @@ from onepass.cluster.finish import Finished, Msd
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import dense_parts, sparse_parts
+from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.scale import Scale, rescale
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings
@@ -87,6 +88,16 @@ class ScaledStream:
         self._scale_to(self._scale.wanted(peak(data.rows)))
         self._stream.push(Weighted(self._scaled(self._as_kept(data.rows)), data.weights))
 
+    def record_intake(self, n_rows: int) -> RecordIntake | None:
+        """Return what takes the next rows as they stand in records; see `KMeans.record_intake`."""
+        stream = self._stream
+        if not isinstance(stream, DeviceStream) or self._scale.exponent:
+            return None
+        if stream.n_first or n_rows < stream.batch_rows:
+            return None
+        filling = stream.depart()
+        return RecordIntake(stream, filling) if filling else None
+
     def flush(self) -> None:
         """Absorb the rows held back."""
         self._stream.flush()
@@ -124,7 +135,8 @@ class ScaledStream:
         parts, device = dense_parts(*wanted), self._parameters.device
         if not may_be_gpu(device):
             return Stream(self._parameters, parts, self._seed)
-        return DeviceStream(self._parameters, parts, self._seed, partial(find_gpu, device))
+        look = partial(find_gpu, device)
+        return DeviceStream(self._parameters, parts, self._seed, look, self._scale.fits)
 
     def _scale_to(self, exponent: int) -> None:
         """Change the scale of all that is held."""

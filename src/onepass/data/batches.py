@@ -81,7 +81,7 @@ class BatchReader:
         self.batch_rows = batch_rows
         self._format = table_format
         self._keep_sparse = keep_sparse
-        self._max_bad_records = max_bad_records
+        self.max_bad_records = max_bad_records
         self.n_rows = 0
         self.n_bytes = 0
         self.bad = BadRecords(max_bad_records)
@@ -105,7 +105,7 @@ class BatchReader:
 
     def _read(self, stop: Stop) -> Generator[_Read, None, None]:
         """Read all sources, into each of a ring of batches in turn."""
-        self.bad = BadRecords(self._max_bad_records)
+        self.bad = BadRecords(self.max_bad_records)
         choice = Choice()
         n_most = min(self.batch_rows, most_rows(self.sources, self._format, enough=self.batch_rows))
         ring = cycle([self._new_batch(n_most, choice) for _ in range(_N_BATCHES)])

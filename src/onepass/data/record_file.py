@@ -11,6 +11,7 @@ from onepass.errors import DecodeError
 from onepass.formats.arrays import Bytes, Rows
 from onepass.formats.record_decoder import Decoded, RecordDecoder
 from onepass.formats.sparse_room import SparseRoom
+from onepass.formats.wire import Layout
 
 READ_BYTES = 2**20
 """Read at once: a block is decoded while it is still in the processor's cache."""
@@ -50,6 +51,20 @@ class RecordFile:
             self._decoder = before._decoder  # noqa: SLF001 - likewise
             self._left = self._buffer[:0]
             self._decoder.restart()
+
+    def resume(self, n_records: int, n_bytes: int) -> None:
+        """Begin amid the object: so many records of it, of so many bytes, lie before the stream."""
+        self._decoder.restart(n_records, n_bytes)
+
+    @property
+    def n_passed(self) -> Decoded:
+        """How much of the object has been passed: what comes next begins there."""
+        return Decoded(self._decoder.n_bytes, self._decoder.n_records)
+
+    @property
+    def layout(self) -> Layout | None:
+        """The layout of the latest records, where they have one in common."""
+        return self._decoder.layout
 
     def decode(self, out: Rows) -> Decoded:
         """Write the next rows to the head of `out`; see `RowFile`."""

@@ -161,9 +161,14 @@ class RecordDecoder:
             n_rows += n
         return Decoded(position, n_rows) if n_rows else Decoded(0, 0)
 
-    def restart(self) -> None:
-        """Begin another stream: positions count anew, and what is known of layouts is kept."""
-        self.n_records = self.n_bytes = self._padding_due = 0
+    @property
+    def layout(self) -> Layout | None:
+        """The layout of the latest dense records, where they have one in common."""
+        return self._layout
+
+    def restart(self, n_records: int = 0, n_bytes: int = 0) -> None:
+        """Begin another stream, of which so much is passed; what is known of layouts is kept."""
+        self.n_records, self.n_bytes, self._padding_due = n_records, n_bytes, 0
 
     def peek(self, data: Bytes) -> bool:
         """Check the width of the record at the head of `data`, without unfolding it.

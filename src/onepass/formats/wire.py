@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from onepass.formats.arrays import Bytes, Rows
 from onepass.formats.compiled import DenseLayout, is_compiled
@@ -49,6 +50,19 @@ class _Constant(NamedTuple):
     start: int
     piece: np.dtype[np.void]
     copies: bytes
+
+
+class Words(NamedTuple):
+    """A record in words of four bytes.
+
+    Attributes
+    ----------
+    pattern, mask : ndarray of shape (n_words,), uint32
+        What the words are, and which bits of them are the same in every record.
+    """
+
+    pattern: npt.NDArray[np.uint32]
+    mask: npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,20 @@ class Layout:
         """How many numbers the label has."""
         return (self.label.end - self.label.start) // self.label.dtype.itemsize if self.label else 0
 
+    @property
+    def is_float32(self) -> bool:
+        """Whether the values are what rows are made of."""
+        return self.dtype.itemsize == np.float32().itemsize
+
+    def words(self) -> Words:
+        """Return what a record is made of, word by word, where it must not differ."""
+        pattern, mask = np.zeros((2, self.stride), np.uint8)
+        for start, piece, copies in self.constants:
+            constant = slice(start, start + piece.itemsize)
+            pattern[constant] = np.frombuffer(copies, np.uint8, piece.itemsize)
+            mask[constant] = 255
+        return Words(pattern.view(np.uint32), mask.view(np.uint32))
+
     def count_matching(self, data: Bytes, n: int) -> int:
         """Count how many of the first `n` records have this layout, up to the first that has not.
 
@@ -119,7 +147,7 @@ class Layout:
         out : ndarray of shape (n, n_features), float32, C-contiguous
         """
         values = np.ndarray(len(out), self.row, data, self.values_start, self.stride)
-        if self.dtype.itemsize == out.itemsize:
+        if self.is_float32:
             np.ndarray(len(out), self.row, out)[...] = values
         else:
             with np.errstate(over="ignore", invalid="ignore"):

@@ -30,10 +30,12 @@ from onepass.training.progress import Progress
 from onepass.training.readers import (
     check_channel,
     host_of,
+    may_be_taken_raw,
     peek_at,
     reader_of,
     readers_of,
 )
+from onepass.training.record_feed import feed
 from onepass.training.refusals import explained
 from onepass.training.tasks import score, step, summarise
 
@@ -159,13 +161,15 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        wanted = self._wanted
+        wanted, take = self._wanted, summarise
         if self._on_gpu:  # which one process feeds
             wanted = dataclasses.replace(wanted, num_workers=1)
+            if may_be_taken_raw(self._job.train, wanted):
+                take = feed
         readers = readers_of(self._job.train, wanted)
         what = "one pass over the data"
         if len(readers) == 1:
-            self._pass(what, partial(summarise, self._kmeans), readers)
+            self._pass(what, partial(take, self._kmeans), readers)
         else:
             _log.info("%d processes share the data", len(readers))
             task = partial(summarise, self._kmeans.shard(len(readers)))

@@ -128,6 +128,15 @@ def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparamete
     )
 
 
+def may_be_taken_raw(channel: Channel, wanted: Hyperparameters) -> bool:
+    """Whether a device may take the records of a channel as they lie in its files.
+
+    Files that are downloaded while they are read are best read forward.
+    """
+    is_records = format_of(channel.content_type, channel.name) is RECORDS
+    return channel.mode == InputMode.FILE and is_records and _keep_sparse(wanted) is not True
+
+
 def _keep_sparse(wanted: Hyperparameters) -> bool | Auto:
     return "auto" if wanted.force_dense == "auto" else not wanted.force_dense
 

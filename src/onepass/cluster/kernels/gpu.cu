@@ -53,10 +53,11 @@ __device__ static inline double coin(u64 seed, u64 row) {
 
 /* Takes rows out of records of `stride` words each: what stands before and behind the values must
    be as in `pattern`, where `mask` says so; the values begin `shift` bits into word `first`. Rows
-   are told relative to an origin. A warp for each record. */
-extern "C" __global__ void unpack(const unsigned *records, i64 n, i64 stride, const unsigned *pattern,
-                                  const unsigned *mask, i64 first, int shift, i64 d,
-                                  const float *origin, float *rows, report *told) {
+   are told relative to an origin; they are those from `at` on of a batch. A warp for each record. */
+extern "C" __global__ void unpack(const unsigned *records, i64 n, i64 stride,
+                                  const unsigned *pattern, const unsigned *mask, i64 first,
+                                  int shift, i64 d, const float *origin, float *rows, i64 at,
+                                  report *told) {
     const i64 row = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
     const int lane = threadIdx.x % WARP;
     if (row >= n) return;
@@ -72,7 +73,7 @@ extern "C" __global__ void unpack(const unsigned *records, i64 n, i64 stride, co
         if (shift) bits = (bits >> shift) | (record[first + j + 1] << (32 - shift));
         const unsigned size = bits & 0x7fffffffu;
         peak = size > peak ? size : peak;
-        rows[row * d + j] = __uint_as_float(bits) - origin[j];
+        rows[(at + row) * d + j] = __uint_as_float(bits) - origin[j];
     }
     for (int step = WARP / 2; step; step /= 2) {
         const unsigned other = __shfl_xor_sync(ALL, peak, step);
@@ -81,9 +82,9 @@ extern "C" __global__ void unpack(const unsigned *records, i64 n, i64 stride, co
     }
     if (lane) return;
     if (differs) {
-        atomicMin(&told->first_other, row);
+        atomicMin(&told->first_other, at + row);
     } else if (peak >= 0x7f800000u) {
-        atomicMin(&told->first_bad, row);
+        atomicMin(&told->first_bad, at + row);
     } else {
         atomicMax(&told->peak, peak);
     }
@@ -143,6 +144,7 @@ extern "C" __global__ void settle(const float *products, i64 n, i64 room, const 
                                                   (mine_of < 0 || rival_of < mine_of));
         second = rival_first ? rival : mine, next = rival_first ? rival_of : mine_of;
     }
+    if (best < 0) best = 0; /* of what is no row: nothing is made of it */
     const float *x = rows + row * d;
     float sq_distance = apart(x, centers + best * d, d, lane);
     float far = INFINITE;
@@ -228,8 +230,8 @@ __device__ static inline i64 place_of(bool yes, i64 *so_far, int *counts) {
 
 /* Opens far rows, one after the other, where what is left of their distance pays for it: the price
    is the service cost by the `capacity`. If more want to than there is room for, those that can pay
-   the most are asked. Coins are those of rows `before`, `before` + 1, ... of the stream. By one
-   block. */
+   the most are asked. None is where not all rows are rows. Coins are those of rows `before`,
+   `before` + 1, ... of the stream. By one block. */
 extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const double *weights,
                                     const float *sq_distances, const float *norms, u64 seed,
                                     i64 before, const double *service, double capacity, i64 room,
@@ -238,6 +240,10 @@ extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const doubl
     __shared__ int counts[WARP];
     __shared__ int histogram[256];
     __shared__ unsigned prefix, wanted;
+    if (told->first_other < n || told->first_bad < n) {
+        if (!threadIdx.x) told->n_opened = told->flooded = 0; /* not all are rows: none is taken */
+        return;
+    }
     i64 n_asked = 0;
     for (i64 start = 0; start < n; start += blockDim.x) {
         const i64 row = start + threadIdx.x;

@@ -10,15 +10,27 @@ from __future__ import annotations
 
 import functools
 from importlib.resources import files
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from onepass.cluster.kernels.on_device import (
+    REPORT,
+    Array,
+    Chance,
+    Coins,
+    DeviceBatch,
+    DeviceHoldings,
+    Drawn,
+    Found,
+    Ordered,
+    RecordLayout,
+    Room,
+    Terms,
+    blank_report,
+)
 from onepass.errors import UserError
-
-Array: TypeAlias = Any
-"""An array on the device: CuPy has no types."""
 
 _THREADS = 256
 _ONE_BLOCK = 1024
@@ -33,24 +45,8 @@ _OLDEST = 70
 _TF32, _FLOAT32 = 3, 0  # cublasMath_t
 _TRANSPOSED, _AS_IS = 1, 0  # cublasOperation_t
 
-REPORT = np.dtype(
-    [
-        ("first_other", np.int64),
-        ("first_bad", np.int64),
-        ("n_opened", np.int64),
-        ("flooded", np.int64),
-        ("n_sampled", np.int64),
-        ("cost", np.float64),
-        ("peak", np.uint32),
-        ("_filled", np.uint32),
-    ]
-)
-"""What one batch tells: `struct report` of gpu.cu."""
-
 _NOTHING = np.uint64(0)
 """The address of an array that is absent."""
-
-_NOWHERE = np.iinfo(np.int64).max
 
 
 class NoGpuError(UserError):
@@ -106,133 +102,6 @@ def count_gpus() -> int:
     if not n:
         raise NoGpuError("there is no GPU")
     return n
-
-
-class Found(NamedTuple):
-    """What a search finds for each row, on the device.
-
-    Attributes
-    ----------
-    labels : array of shape (n_samples,), int32
-    sq_distances : array of shape (n_samples,), float32
-        From the differences.
-    others : array of shape (n_samples,), float32, or None
-        How far all other centers are at least, squared.
-    norms : array of shape (n_samples,), float32, or None
-        Squared norms of the rows.
-    """
-
-    labels: Array
-    sq_distances: Array
-    others: Array | None = None
-    norms: Array | None = None
-
-
-class DeviceBatch(NamedTuple):
-    """Rows on the device, and their weights.
-
-    Attributes
-    ----------
-    rows : array of shape (n_samples, n_features), float32
-    weights : array of shape (n_samples,), float64, or None
-    """
-
-    rows: Array
-    weights: Array | None = None
-
-
-class Coins(NamedTuple):
-    """Where the random numbers of a batch come from: each row of a stream has its own.
-
-    Attributes
-    ----------
-    seed : int
-        Of 64 bits; another for each purpose.
-    before : int
-        Rows of the stream before this batch.
-    """
-
-    seed: int
-    before: int
-
-
-class Terms(NamedTuple):
-    """On what terms centers are opened; see `onepass.cluster.openings.choose_openings`.
-
-    Attributes
-    ----------
-    service : array of shape (1,), float64
-        The service cost so far.
-    capacity : int
-        Of the summary: the price of a center is the service cost by this.
-    room : int
-        Centers that may be opened.
-    """
-
-    service: Array
-    capacity: int
-    room: int
-
-
-class Chance(NamedTuple):
-    """What makes a row likely to be drawn.
-
-    Attributes
-    ----------
-    service : array of shape (1,), float64
-        The service cost: half of a chance is the row's share of it.
-    total_weight : float
-        Of all rows that have made it.
-    log2_age : float
-    log2_threshold : float
-        Of keys.
-    """
-
-    service: Array
-    total_weight: float
-    log2_age: float
-    log2_threshold: float
-
-
-class Drawn(NamedTuple):
-    """Rows drawn from a batch, in their order, on the device; as many as the report says.
-
-    Attributes
-    ----------
-    which : array, int32
-    keys, log2_weights, log2_chances : array, float64
-    """
-
-    which: Array
-    keys: Array
-    log2_weights: Array
-    log2_chances: Array
-
-
-class DeviceHoldings(NamedTuple):
-    """Centers and what they hold, on the device; see `onepass.cluster.kernels.results.Holdings`."""
-
-    centers: Array
-    sums: Array
-    weights: Array
-    scatter: Array
-
-
-class Ordered(NamedTuple):
-    """Rows of a batch added up by label; see `Gpu.add`.
-
-    Attributes
-    ----------
-    starts : array of shape (n_labels + 1,), int32
-        Where each label's rows begin among all in order.
-    whole, heads, tails : array, float64
-        Parts of sums, as gpu.cu puts them together.
-    """
-
-    starts: Array
-    whole: Array
-    heads: Array
-    tails: Array
 
 
 class Gpu:
@@ -307,6 +176,19 @@ class Gpu:
         """Fill an array on the device with zeros."""
         array.data.memset_async(0, array.nbytes)
 
+    def page_locked(self, n_bytes: int) -> npt.NDArray[np.uint8]:
+        """Return memory of the host that is copied from at full speed, and beside other work."""
+        memory = self._cupy.cuda.alloc_pinned_memory(n_bytes)
+        return np.frombuffer(memory, np.uint8, n_bytes)
+
+    def new_lane(self) -> Lane:
+        """Return a lane for copies that do not wait for what is computed."""
+        return Lane(self._cupy.cuda)
+
+    def mark(self) -> Mark:
+        """Return a mark behind all that has been queued, but for what lanes copy."""
+        return Mark(self._cupy.cuda.get_current_stream().record())
+
     def new_report(self) -> Array:
         """Return room for a `REPORT`."""
         return self.put(blank_report().view(np.uint8))
@@ -316,27 +198,29 @@ class Gpu:
         told: np.void = self.get(report).view(REPORT)[0]
         return told
 
-    def unpack(
-        self, records: Array, layout: RecordLayout, origin: Array, rows: Array, report: Array
-    ) -> None:
+    def blank(self, report: Array) -> None:
+        """Let a report say nothing."""
+        self.copy(blank_report().view(np.uint8), report)
+
+    def unpack(self, records: Array, layout: RecordLayout, into: Room, report: Array) -> None:
         """Take rows out of records that have a layout in common.
 
         Parameters
         ----------
-        records : array of shape (n_samples * layout.stride,), uint32
+        records : array of shape (n * layout.stride,), uint32
         layout : RecordLayout
             On the device.
-        origin : array of shape (n_features,), float32
-        rows : array of shape (n_samples, n_features), float32
-            Receives the values less the origin; those of records of another layout, or not finite,
+        into : Room
+            Receives the values less its origin; those of records of another layout, or not finite,
             mean nothing.
         report : array
-            Is told of these, and of the peak.
+            Is told of these, by where in the batch they are, and of the peak.
         """
-        n, d = rows.shape
+        n, d = len(records) // layout.stride, into.rows.shape[1]
         self._warps(
             "unpack", n, records, _i64(n), _i64(layout.stride), layout.pattern, layout.mask,
-            _i64(layout.first), np.int32(layout.shift), _i64(d), origin, rows, report,
+            _i64(layout.first), np.int32(layout.shift), _i64(d), into.origin, into.rows,
+            _i64(into.n_rows), report,
         )  # fmt: skip
 
     def lay_out(self, centers: Array, n: int, factors: Array, squares: Array) -> None:
@@ -366,33 +250,28 @@ class Gpu:
             rows.data.ptr, d, nothing.ctypes.data, out.data.ptr, room,
         )  # fmt: skip
 
+    def new_found(self, n: int, *, others: bool = False, norms: bool = False) -> Found:
+        """Return room for what `settle` finds of n rows."""
+        return Found(
+            self.empty(n, np.int32),
+            self.empty(n, np.float32),
+            self.empty(n, np.float32) if others else None,
+            self.empty(n, np.float32) if norms else None,
+        )
+
     def settle(
-        self,
-        products: Array,
-        squares: Array,
-        rows: Array,
-        centers: Array,
-        *,
-        others: bool = False,
-        norms: bool = False,
-    ) -> Found:
+        self, products: Array, squares: Array, rows: Array, centers: Array, found: Found
+    ) -> None:
         """Find the closest center of each row from its products.
 
         Of the two with the least scores the closer one is taken, by differences: a product in TF32
         may put the wrong one first.
         """
         n, d = rows.shape
-        found = Found(
-            self.empty(n, np.int32),
-            self.empty(n, np.float32),
-            self.empty(n, np.float32) if others else None,
-            self.empty(n, np.float32) if norms else None,
-        )
         self._warps(
             "settle", n, products, _i64(n), _i64(len(squares)), squares, rows, centers, _i64(d),
             *found,
         )  # fmt: skip
-        return found
 
     def open_far(
         self, batch: DeviceBatch, found: Found, coins: Coins, terms: Terms, report: Array
@@ -556,33 +435,54 @@ class Gpu:
             self._kernels.get_function(name)(grid, (n_threads,), given)
 
 
-class RecordLayout(NamedTuple):
-    """Where the values are in records that differ in nothing else.
+class Lane:
+    """Copies to a device, one behind the other, beside what is computed there.
 
-    Attributes
+    Parameters
     ----------
-    stride : int
-        Words of 4 bytes of each record, its padding included.
-    pattern, mask : ndarray of shape (stride,), uint32
-        What the words are, as far as the mask says so.
-    first : int
-        The word in which the first value begins.
-    shift : int
-        How many bits into it: 0, 8, 16 or 24.
+    cuda : module
+        Of CuPy.
     """
 
-    stride: int
-    pattern: Array
-    mask: Array
-    first: int
-    shift: int
+    def __init__(self, cuda: Any) -> None:
+        self._cuda = cuda
+        self._stream = cuda.Stream(non_blocking=True)
+
+    def copy(self, array: npt.NDArray[Any], to: Array, after: Mark | None = None) -> Mark:
+        """Copy an array to one on the device.
+
+        Parameters
+        ----------
+        array : ndarray, contiguous
+            In page-locked memory; not to be changed before the copy is done.
+        to : array
+            On the device, of as many bytes at least.
+        after : Mark, optional
+            What is to be done before.
+
+        Returns
+        -------
+        Mark
+            Reached when it is done.
+        """
+        if after:
+            self._stream.wait_event(after.event)
+        to.data.copy_from_host_async(array.ctypes.data, array.nbytes, self._stream)
+        return Mark(self._stream.record())
+
+    def wait(self) -> None:
+        """Wait until all is copied."""
+        self._stream.synchronize()
 
 
-def blank_report() -> npt.NDArray[np.void]:
-    """Return a `REPORT` before a batch, as an array of one."""
-    report = np.zeros(1, REPORT)
-    report["first_other"] = report["first_bad"] = _NOWHERE
-    return report
+class Mark(NamedTuple):
+    """A place in what is queued for a device."""
+
+    event: Any
+
+    def wait(self) -> None:
+        """Wait until all before it is done."""
+        self.event.synchronize()
 
 
 def _threads_for(n_values: int) -> int:

@@ -1,0 +1,76 @@
+"""A batch of rows on a GPU, as it is filled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onepass.cluster.arrays import Rows, WeightedRows
+from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.kernels.on_device import Array, DeviceBatch, RecordLayout, Room
+
+
+class FillingBatch:
+    """Rows from the host, or from records that are on the device, one behind the other.
+
+    Parameters
+    ----------
+    gpu : Gpu
+    most_rows : int
+    origin : ndarray of shape (n_features,), float32
+        What rows are relative to.
+
+    Attributes
+    ----------
+    n_rows : int
+    report : array
+        Is told of rows that are none, and of their peak; of other things by who computes.
+
+    Notes
+    -----
+    Memory of the device: ``4 most_rows n_features`` bytes, and as much again while rows come from
+    the host; of the host, ``8 most_rows``.
+    """
+
+    def __init__(self, gpu: Gpu, most_rows: int, origin: Rows) -> None:
+        d = len(origin)
+        self._gpu = gpu
+        self._rows = gpu.empty((most_rows, d), np.float32)
+        self._origin = gpu.put(origin)
+        nothing = gpu.zeros(d, np.uint32)
+        self._plain = RecordLayout(d, nothing, nothing, 0, 0)
+        self._weights = np.ones(most_rows)
+        self.n_rows = 0
+        self.report = gpu.new_report()
+
+    @property
+    def n_free(self) -> int:
+        """How many more rows there is room for."""
+        return len(self._rows) - self.n_rows
+
+    def add(self, data: WeightedRows) -> None:
+        """Copy rows from the host: as many as there is room for at most."""
+        words = np.ascontiguousarray(data.rows).view(np.uint32).reshape(-1)
+        first = self.n_rows
+        self.unpack(self._gpu.put(words), self._plain)
+        self._weights[first : self.n_rows] = data.weights
+
+    def unpack(self, records: Array, layout: RecordLayout) -> None:
+        """Take rows out of records: of as many as there is room for at most."""
+        room, first = Room(self._rows, self._origin, self.n_rows), self.n_rows
+        self._gpu.unpack(records, layout, room, self.report)
+        self.n_rows += len(records) // layout.stride
+        self._weights[first : self.n_rows] = 1
+
+    def cut(self, n_rows: int) -> None:
+        """Keep the first rows alone."""
+        self.n_rows = n_rows
+
+    def weight(self) -> float:
+        """Return what all rows weigh."""
+        return float(self._weights[: self.n_rows].sum())
+
+    def batch(self) -> DeviceBatch:
+        """Return the rows that are there."""
+        weights = self._weights[: self.n_rows]
+        weigh_one = bool((weights == 1).all())
+        return DeviceBatch(self._rows[: self.n_rows], None if weigh_one else self._gpu.put(weights))

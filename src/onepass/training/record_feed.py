@@ -1,0 +1,127 @@
+"""How a GPU gets the records of a channel: as they lie in the files, wherever they are all alike.
+
+What is not alike, or not finite, or packed, is decoded on the host, and goes on in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+
+from onepass.cluster.kernels.on_device import RecordLayout
+from onepass.cluster.kmeans import KMeans
+from onepass.cluster.record_intake import N_SLOTS, IrregularRecordError
+from onepass.data.bad_records import BadRecords
+from onepass.data.batches import BatchReader
+from onepass.data.record_blocks import Memories, Place, RecordBlock, RecordCursor
+from onepass.data.sources import Span
+from onepass.formats.arrays import Rows
+from onepass.formats.wire import Layout
+from onepass.resources import available_cpus
+from onepass.training.passes import Seen, Tell
+from onepass.training.tasks import summarise
+
+_BLOCK_BYTES = 2**24
+_MOST_THREADS = 16
+_LOOKED_AT = 256
+"""Records that decide whether rows are dense; the CPU looks at as many."""
+
+_DECODED_VALUES = 2**24
+_FEWEST_DECODED = 256
+_LONG_RUN = 64
+"""Blocks pay where there are so many times as many records as are decoded where they fail."""
+
+
+def feed(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
+    """Take one shard's part of the pass on a GPU: `onepass.training.tasks.summarise` for it.
+
+    Parameters
+    ----------
+    kmeans : KMeans
+    reader : BatchReader
+        Of plain files of RecordIO-protobuf; is told what has been read.
+    tell : callable
+
+    Notes
+    -----
+    Memory of the host: ``17 + n`` blocks of 16 MiB, with n threads that read, 16 at most.
+    """
+    sources = [source for source in reader.sources if isinstance(source, Span)]
+    bad = BadRecords(reader.max_bad_records)
+    cursor = RecordCursor(sources, reader.n_features, bad)
+    with closing(cursor):
+        first = cursor.decode(_LOOKED_AT)
+        layout = cursor.layout
+        if layout is None or cursor.bytes_before() != len(first) * layout.stride:
+            return summarise(kmeans, reader, tell)  # some are sparse, or may be
+        reader.bad = bad
+        _Feed(kmeans, reader, cursor, tell).run(first)
+    return kmeans.flush()
+
+
+class _Feed:
+    def __init__(
+        self, kmeans: KMeans, reader: BatchReader, cursor: RecordCursor, tell: Tell
+    ) -> None:
+        self._kmeans, self._reader, self._cursor, self._tell = kmeans, reader, cursor, tell
+        self._n_at_once = min(reader.batch_rows, max(1, _DECODED_VALUES // reader.n_features))
+        self._n_decoded, self._n_due = _FEWEST_DECODED, 0
+        self._n_threads = min(available_cpus(), _MOST_THREADS)
+        self._n_batches = 0
+
+    def run(self, rows: Rows) -> None:
+        """Take all rows, the first of which have been decoded."""
+        while len(rows):
+            self._kmeans.partial_fit(rows)
+            self._seen(self._cursor.place)
+            self._n_due -= len(rows)
+            if self._n_due <= 0:
+                self._n_due = self._n_decoded if self._take_blocks() else 0
+            rows = self._cursor.decode(min(self._n_due or self._n_at_once, self._n_at_once))
+        self._seen(self._cursor.place)
+
+    def _take_blocks(self) -> bool:
+        """Take records as they are, as far as that goes; returns whether it went at all."""
+        layout = self._cursor.layout
+        if layout is None or not layout.is_float32 or self._cursor.is_amid_compressed:
+            return False
+        intake = self._kmeans.record_intake(self._cursor.n_left // layout.stride)
+        if intake is None:
+            return False
+        first = self._cursor.place.row
+        memories = Memories(
+            intake.page_locked, N_SLOTS + 1 + self._n_threads, _BLOCK_BYTES, self._n_threads
+        )
+        try:
+            with closing(self._blocks(layout.stride, memories)) as blocks:
+                intake.take(blocks, layout_of(layout))
+        except IrregularRecordError as error:
+            block: RecordBlock = error.block
+            self._cursor.go_to(block.place_of(error.record))
+            if self._cursor.place.row - first > _LONG_RUN * self._n_decoded:
+                self._n_decoded = _FEWEST_DECODED
+            else:
+                self._n_decoded *= 2
+        self._seen(self._cursor.place)
+        return True
+
+    def _blocks(self, stride: int, memories: Memories) -> Generator[RecordBlock, None, None]:
+        with closing(self._cursor.blocks(stride, memories)) as blocks:
+            for block in blocks:
+                yield block
+                self._seen(block.place)
+
+    def _seen(self, place: Place) -> None:
+        """Tell how far it is."""
+        self._n_batches += 1
+        reader, kmeans = self._reader, self._kmeans
+        reader.n_rows, reader.n_bytes = place.row, self._cursor.bytes_before(place)
+        msds = kmeans.short_term_msd_, kmeans.long_term_msd_
+        self._tell(Seen(reader.n_rows, reader.n_bytes, self._n_batches, *msds, reader.bad.n))
+
+
+def layout_of(layout: Layout) -> RecordLayout:
+    """Return a layout as a device takes it."""
+    pattern, mask = layout.words()
+    first, rest = divmod(layout.values_start, 4)
+    return RecordLayout(layout.stride // 4, pattern, mask, first, 8 * rest)
