@@ -180,6 +180,55 @@ def test_batches_are_what_a_device_likes():
     assert most_rows(10**6, 10) == 1024
 
 
+class TestConsolidation:
+    """Centers are united as they are on the host."""
+
+    @staticmethod
+    def both(device, centers, weights, origin, capacity=40):
+        rng = np.random.default_rng(len(centers))
+        host = Summary.of(capacity, centers, weights, rng.random(len(centers)))
+        there = DeviceSummary(device, host, origin.astype(np.float32), 64 * 20, Scale().fits)
+        mapping = there.consolidate(), host.consolidate()
+        assert mapping[0].dtype == np.int32
+        assert np.array_equal(*mapping)
+        found = there.summary()
+        np.testing.assert_allclose(found.weights, host.weights, rtol=1e-12)
+        np.testing.assert_allclose(found.scatter, host.scatter, rtol=1e-5)
+        scale = np.abs(host.sums).max()
+        np.testing.assert_allclose(found.sums, host.sums, rtol=1e-5, atol=1e-6 * scale)
+        np.testing.assert_allclose(found.centers, host.centers, rtol=1e-5, atol=1e-5)
+        assert there.n_centers == len(host) == 34
+        return there
+
+    @pytest.mark.parametrize("d", [1, 5, 70])
+    def test_by_their_weights_and_distances(self, device, d):
+        rng = np.random.default_rng(d)
+        centers = rng.normal(3, 1, (57, d)).astype(np.float32)
+        self.both(device, centers, rng.integers(1, 1000, 57).astype(float), centers.mean(axis=0))
+
+    def test_where_weights_differ_by_all_that_they_may(self, device):
+        rng = np.random.default_rng(5)
+        centers = rng.normal(size=(57, 3)).astype(np.float32)
+        self.both(device, centers, 10.0 ** rng.uniform(-40, 6, 57), centers.mean(axis=0))
+
+    def test_where_some_are_the_same(self, device):
+        rng = np.random.default_rng(6)
+        centers = np.repeat(rng.normal(size=(19, 3)), 3, axis=0).astype(np.float32)
+        self.both(device, centers, np.ones(57), centers.mean(axis=0))
+
+    def test_far_from_the_origin_where_products_tell_nothing(self, device):
+        rng = np.random.default_rng(7)
+        centers = (1000 + rng.normal(size=(57, 4))).astype(np.float32)
+        self.both(device, centers, rng.integers(1, 9, 57).astype(float), np.zeros(4))
+
+    def test_one_that_is_far_from_all(self, device):
+        rng = np.random.default_rng(8)
+        centers = rng.normal(size=(57, 4)).astype(np.float32)
+        centers[33] = 1e6
+        there = self.both(device, centers, np.ones(57), np.zeros(4))
+        assert there.summary().centers.max() == np.float32(1e6)
+
+
 class TestTf32:
     """Products in fewer bits, of 64 features and more."""
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from onepass.cluster.arrays import Doubles, Floats, Indices
 from onepass.cluster.kernels.gpu import Gpu
-from onepass.cluster.kernels.on_device import Array, Found
+from onepass.cluster.kernels.on_device import Among, Array, Found
 
 _ALIGNED = 32
 _TF32_FEATURES = 64
@@ -68,6 +69,40 @@ class DeviceSearch:
             squares, some = self._squares[: self._room], found.part(part)
             self._gpu.adopt(products, squares, rows[part], self._centers, first, some)
 
+    def partners(self, some: Indices, shares: Floats) -> tuple[Indices, Doubles]:
+        """Find for some of these centers the other one that it costs least to unite each with.
+
+        Parameters
+        ----------
+        some : ndarray of shape (n,), intp
+        shares : ndarray of shape (n_centers,), float32
+            Weights of all, as shares of the largest.
+
+        Returns
+        -------
+        partner : ndarray of shape (n,), intp
+        sq_distances : ndarray of shape (n,), float64
+            Of each from its partner.
+        """
+        gpu, among = self._gpu, gpu_indices(self._gpu, some)
+        there = gpu.put(shares)
+        partner, sq_distances = np.empty(len(some), np.intp), np.empty(len(some))
+        for part in self._parts(len(some)):
+            rows = gpu.gather(self._centers, among[part])
+            found = gpu.find_partners(
+                self._multiply(rows, tf32=False),
+                self._squares[: self._room],
+                self._centers[: len(shares)],
+                Among(among[part], there),
+            )
+            partner[part], sq_distances[part] = map(gpu.get, found)
+        return partner, sq_distances
+
+    def squares(self, n: int) -> Floats:
+        """Return the squared norms of the first n centers."""
+        squares: Floats = self._gpu.get(self._squares[:n])
+        return squares
+
     def agrees(self, rows: Array, n: int, found: Found) -> bool:
         """Whether what was found of a few rows is as close as in float64, on the whole.
 
@@ -89,14 +124,23 @@ class DeviceSearch:
 
     def _products_of(self, rows: Array) -> Iterator[tuple[slice, Array]]:
         """Multiply rows by the centers, as many at a time as there is room for."""
+        for part in self._parts(len(rows)):
+            yield part, self._multiply(rows[part], tf32=self.tf32)
+
+    def _parts(self, n: int) -> Iterator[slice]:
         n_at_once = len(self._products) // self._room
-        for start in range(0, len(rows), n_at_once):
-            part = slice(start, min(start + n_at_once, len(rows)))
-            n = part.stop - start
-            products = self._products[: n * self._room].reshape(n, self._room)
-            factors = self._factors[: self._room]
-            self._gpu.multiply(rows[part], factors, products, tf32=self.tf32)
-            yield part, products
+        for start in range(0, n, n_at_once):
+            yield slice(start, min(start + n_at_once, n))
+
+    def _multiply(self, rows: Array, *, tf32: bool) -> Array:
+        products = self._products[: len(rows) * self._room].reshape(len(rows), self._room)
+        self._gpu.multiply(rows, self._factors[: self._room], products, tf32=tf32)
+        return products
+
+
+def gpu_indices(gpu: Gpu, indices: Indices) -> Array:
+    """Copy indices to a device, as kernels take them."""
+    return gpu.put(indices.astype(np.int32))
 
 
 def aligned(n: int) -> int:

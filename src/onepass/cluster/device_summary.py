@@ -1,8 +1,7 @@
 """A `Summary` whose centers are on a GPU while a stream is taken.
 
 The rule is that of `onepass.cluster.summary`; batches are larger, and everything is relative to an
-origin near the rows. Centers are united on the host, which has to be done a few dozen times in a
-stream of any length.
+origin near the rows.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onepass.cluster.arrays import Labels, Rows
-from onepass.cluster.device_search import DeviceSearch, aligned
+from onepass.cluster.arrays import Indices, Labels, Rows
+from onepass.cluster.device_search import DeviceSearch, aligned, gpu_indices
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import (
     Array,
@@ -23,7 +22,16 @@ from onepass.cluster.kernels.on_device import (
     Ordered,
     Terms,
 )
-from onepass.cluster.summary import Summary, n_openings
+from onepass.cluster.summary import Summary, n_consolidated, n_openings
+from onepass.cluster.ward import (
+    Groups,
+    Partners,
+    consolidate,
+    is_doubtful,
+    partners_in_double,
+    prices,
+    shares_of,
+)
 from onepass.errors import OnepassError
 
 
@@ -62,10 +70,12 @@ class DeviceSummary:
     Attributes
     ----------
     n_centers : int
+    weights : ndarray of shape (n_centers,), float64
+        What they weighed when they were united last.
 
     Notes
     -----
-    Memory of the device, with K centers, d features and n rows of a batch: ``K (24 d + 60) + 20 n``
+    Memory of the device, with K centers, d features and n rows of a batch: ``K (28 d + 80) + 20 n``
     bytes, ``16 n d / 128`` for sums, and products.
     """
 
@@ -82,12 +92,8 @@ class DeviceSummary:
         self._capacity = summary.capacity
         self._n_openings = n_openings(summary.capacity)
         room = most_centers(summary.capacity, len(summary))
-        self._held = DeviceHoldings(
-            gpu.empty((room, d), np.float32),
-            gpu.empty((room, d), np.float64),
-            gpu.empty(room, np.float64),
-            gpu.empty(room, np.float64),
-        )
+        self._held = new_holdings(gpu, room, d)
+        self.weights = summary.weights
         self._service = gpu.put(np.array([summary.service_cost]))
         self._search = DeviceSearch(gpu, room, d, n_products)
         self.n_centers = 0
@@ -171,12 +177,40 @@ class DeviceSummary:
             raise IrregularRowError(0, told)
 
     def consolidate(self) -> Labels:
-        """Merge centers until there is room again; returns what each has become part of."""
-        summary = self.summary()
-        mapping = summary.consolidate()
-        self._fill(summary)
+        """Merge centers until there is room again; returns what each has become part of.
+
+        Notes
+        -----
+        Who is united with whom is told on the host, by a few numbers of each center.
+        """
+        self.weights = self._gpu.get(self._held.weights[: self.n_centers])
+        self._search.among(self._held.centers, self.n_centers)
+        mapping = consolidate(self, n_consolidated(self._capacity))
         self._is_checked = not self._search.tf32  # now and then
-        return mapping
+        return mapping.astype(np.int32)
+
+    def partners_of(self, some: Indices) -> Partners:
+        """Find for some centers the one that it costs least to unite each with."""
+        n, shares = self.n_centers, shares_of(self.weights)
+        partner, apart = self._search.partners(some, shares.astype(np.float32))
+        squares = self._search.squares(n).astype(np.float64)
+        doubt = np.flatnonzero(is_doubtful(apart, squares[some] + squares[partner]))
+        if len(doubt):
+            exact = self._gpu.get(self._held.centers[:n]).astype(np.float64)
+            partner[doubt], apart[doubt] = partners_in_double(exact, shares, some[doubt])
+        return Partners(partner, prices(self.weights, some, partner, apart))
+
+    def unite(self, groups: Groups) -> None:
+        """Unite the centers of each group, in the place of the one that is kept."""
+        gpu, n = self._gpu, len(groups.kept)
+        sizes = np.bincount(groups.group, minlength=n)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        members = np.argsort(groups.group, kind="stable")
+        united = new_holdings(gpu, len(self._held.weights), len(self._origin))
+        gpu.unite(self._held, gpu_indices(gpu, starts), gpu_indices(gpu, members), united)
+        self._held, self.n_centers = united, n
+        self.weights = np.bincount(groups.group, self.weights, n).astype(np.float64, copy=False)
+        self._search.among(united.centers, n)
 
     def summary(self) -> Summary:
         """Return a copy of all that is held, on the host."""
@@ -220,6 +254,16 @@ class DeviceSummary:
     def _move(self, added: Ordered, share: float, report: Array) -> None:
         held = DeviceHoldings(*(array[: self.n_centers] for array in self._held))
         self._gpu.move(added, held, share, self._service, report)
+
+
+def new_holdings(gpu: Gpu, n: int, n_features: int) -> DeviceHoldings:
+    """Return room for n centers and what they hold."""
+    return DeviceHoldings(
+        gpu.empty((n, n_features), np.float32),
+        gpu.empty((n, n_features), np.float64),
+        gpu.empty(n, np.float64),
+        gpu.empty(n, np.float64),
+    )
 
 
 def most_centers(capacity: int, n_centers: int = 0) -> int:

@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Flags, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
 from onepass.cluster.kernels.cpu import Nearest, nearest_centers
 from onepass.cluster.kernels.results import Holdings
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.pivots import Pivots
 from onepass.cluster.seeding import Seeding, choose_rows
-from onepass.cluster.ward import cheapest_partners, cheapest_unions
+from onepass.cluster.ward import Groups, Partners, cheapest_partners, consolidate
 
 _STARTING_SHARE = 0.7
 _CONSOLIDATED_SHARE = 0.85
@@ -171,30 +171,18 @@ class Summary:
         -------
         ndarray of shape (n_centers_before,), int32
             The center that each former center is part of now.
-
-        Notes
-        -----
-        Uniting centers of weights a and b at squared distance s adds ``a b / (a + b) s`` to the
-        cost (Ward). Only the cheapest third of the centers is merged before distances are taken
-        anew: going on would unite far centers whose neighbours are taken already.
         """
-        target = max(1, int(self.capacity * _CONSOLIDATED_SHARE))
-        partner, price = cheapest_partners(self.centers, self.weights, np.arange(len(self)))
-        mapping = np.arange(len(self))
-        while len(self) > target:
-            merged_into = cheapest_unions(partner, price, self.weights, len(self) - target)
-            kept, group = np.unique(merged_into, return_inverse=True)
-            changed = np.bincount(group) > 1
-            self._unite(kept, group, changed)
-            mapping = group[mapping]
-            partner, price = group[partner[kept]], price[kept]
-            stale = np.flatnonzero(changed | changed[partner])
-            partner[stale], price[stale] = cheapest_partners(self.centers, self.weights, stale)
+        mapping = consolidate(self, n_consolidated(self.capacity))
         self._pivots.choose(self.centers, self.weights)
         return mapping.astype(np.int32)
 
-    def _unite(self, kept: Indices, group: Indices, changed: Flags) -> None:
+    def partners_of(self, some: Indices) -> Partners:
+        """Find for some centers the one that it costs least to unite each with."""
+        return cheapest_partners(self.centers, self.weights, some)
+
+    def unite(self, groups: Groups) -> None:
         """Unite the centers of each group, in the place of the one that is kept."""
+        kept, group, changed = groups
         given = np.ones(len(self), bool)
         given[kept] = False
         sums, weights = self.sums[kept], self.weights[kept]
@@ -262,6 +250,11 @@ class Summary:
 def n_starting(capacity: int) -> int:
     """Return how many centers a summary starts with: some room is left for openings."""
     return max(1, int(capacity * _STARTING_SHARE))
+
+
+def n_consolidated(capacity: int) -> int:
+    """Return how many centers are left when some have been united."""
+    return max(1, int(capacity * _CONSOLIDATED_SHARE))
 
 
 def n_openings(capacity: int) -> int:

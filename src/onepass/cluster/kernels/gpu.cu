@@ -499,6 +499,113 @@ extern "C" __global__ void move_centers(i64 d, double share, const int *starts, 
     }
 }
 
+/* The squared distance of two rows in float64, by all lanes of a warp. */
+__device__ static inline double apart_in_double(const float *a, const float *b, i64 d, int lane) {
+    double sum = 0;
+    for (i64 j = lane; j < d; j += WARP) {
+        const double gap = (double)a[j] - b[j];
+        sum += gap * gap;
+    }
+    return warp_sum(sum);
+}
+
+/* Finds for some centers the other one that it costs least to unite each with: the squared distance
+   times w / (own + w), for weights that are told as shares of the largest. Products are those of
+   some centers with -2 times all. Of the two that seem cheapest the cheaper one is chosen, by
+   differences. A warp for each. */
+extern "C" __global__ void find_partners(const float *products, i64 n, i64 room,
+                                         const float *squares, const float *centers,
+                                         i64 n_centers, i64 d, const float *shares,
+                                         const int *some, int *partners, double *sq_distances) {
+    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int lane = threadIdx.x % WARP;
+    if (i >= n) return;
+    const float *product = products + i * room;
+    const i64 own = some[i];
+    const float square = squares[own], share = shares[own];
+    float least[2] = {INFINITE, INFINITE};
+    i64 best[2] = {-1, -1};
+    for (i64 c = lane; c < n_centers; c += WARP) {
+        if (c == own) continue;
+        const float apart = fmaxf(product[c] + square + squares[c], 0.0f);
+        const float price = apart * (shares[c] / (share + shares[c]));
+        if (price < least[0]) {
+            least[1] = least[0], best[1] = best[0];
+            least[0] = price, best[0] = c;
+        } else if (price < least[1]) {
+            least[1] = price, best[1] = c;
+        }
+    }
+    /* The least of all lanes, and then the least of what is left. */
+    i64 found[2];
+    for (int rank = 0; rank < 2; rank++) {
+        float price = least[0];
+        i64 partner = best[0];
+        for (int step = WARP / 2; step; step /= 2) {
+            const float price_there = __shfl_xor_sync(ALL, price, step);
+            const i64 partner_there = __shfl_xor_sync(ALL, partner, step);
+            if (partner_there >= 0 && (partner < 0 || price_there < price ||
+                                       (price_there == price && partner_there < partner)))
+                price = price_there, partner = partner_there;
+        }
+        found[rank] = partner;
+        if (partner == best[0]) least[0] = least[1], best[0] = best[1], best[1] = -1;
+    }
+    const float *x = centers + own * d;
+    if (found[0] < 0) found[0] = own; /* all others are infinitely far: none that is held is */
+    double apart = apart_in_double(x, centers + found[0] * d, d, lane);
+    if (found[1] >= 0) {
+        const double other = apart_in_double(x, centers + found[1] * d, d, lane);
+        const double weighted = apart * (shares[found[0]] / (double)(share + shares[found[0]]));
+        const double rival = other * (shares[found[1]] / (double)(share + shares[found[1]]));
+        if (rival < weighted || (rival == weighted && found[1] < found[0]))
+            found[0] = found[1], apart = other;
+    }
+    if (lane) return;
+    partners[i] = (int)found[0];
+    sq_distances[i] = apart;
+}
+
+/* Unites centers, group by group: `members` are the centers of each, the first of which begins at
+   `starts`. A block for each group. */
+extern "C" __global__ void unite(i64 d, const int *starts, const int *members, const float *centers,
+                                 const double *sums, const double *weights, const double *scatter,
+                                 float *united, double *united_sums, double *united_weights,
+                                 double *united_scatter) {
+    __shared__ double shared[WARP];
+    const i64 g = blockIdx.x;
+    const int begin = starts[g], end = starts[g + 1];
+    double weight = 0, about = 0;
+    for (int i = begin; i < end; i++) {
+        weight += weights[members[i]];
+        about += scatter[members[i]];
+    }
+    double between = 0;
+    for (i64 j = threadIdx.x; j < d; j += blockDim.x) {
+        double sum = 0;
+        for (int i = begin; i < end; i++) sum += sums[members[i] * d + j];
+        for (int i = begin; i < end && begin + 1 < end; i++) {
+            const double own = weights[members[i]];
+            const double gap = sums[members[i] * d + j] / own - sum / weight;
+            between += own * gap * gap;
+        }
+        united_sums[g * d + j] = sum;
+        united[g * d + j] = begin + 1 < end ? (float)(sum / weight) : centers[members[begin] * d + j];
+    }
+    between = block_sum(between, shared);
+    if (threadIdx.x) return;
+    united_weights[g] = weight;
+    united_scatter[g] = about + between;
+}
+
+/* Copies rows that are named. A warp for each. */
+extern "C" __global__ void gather(const float *rows, i64 d, const int *which, i64 n, float *out) {
+    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int lane = threadIdx.x % WARP;
+    if (i >= n) return;
+    for (i64 j = lane; j < d; j += WARP) out[i * d + j] = rows[(i64)which[i] * d + j];
+}
+
 /* Adds up what a batch has cost, and adds that to what is left of the service cost. By one block. */
 extern "C" __global__ void add_costs(i64 n, const double *costs, double share, double *service,
                                      report *told) {

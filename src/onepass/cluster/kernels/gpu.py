@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from onepass.cluster.kernels.on_device import (
     REPORT,
+    Among,
     Array,
     Chance,
     Coins,
@@ -25,6 +26,7 @@ from onepass.cluster.kernels.on_device import (
     Drawn,
     Found,
     Ordered,
+    PartnersThere,
     RecordLayout,
     Room,
     Terms,
@@ -382,6 +384,53 @@ class Gpu:
             costs,
         )
         self._run("add_costs", (1,), _ONE_BLOCK, _i64(n), costs, np.float64(share), service, report)
+
+    def find_partners(
+        self, products: Array, squares: Array, centers: Array, among: Among
+    ) -> PartnersThere:
+        """Find for some centers the one that it costs least to unite each with; see `ward`.
+
+        Parameters
+        ----------
+        products : array of shape (n, room), float32
+            Of these centers with all, as laid out.
+        squares : array of shape (room,), float32
+        centers : array of shape (n_centers, n_features), float32
+            All.
+        among : Among
+        """
+        (n_centers, d), n = centers.shape, len(among.some)
+        found = PartnersThere(self.empty(n, np.int32), self.empty(n, np.float64))
+        self._warps(
+            "find_partners", n, products, _i64(n), _i64(len(squares)), squares, centers,
+            _i64(n_centers), _i64(d), among.shares, among.some, *found,
+        )  # fmt: skip
+        return found
+
+    def unite(
+        self, held: DeviceHoldings, starts: Array, members: Array, united: DeviceHoldings
+    ) -> None:
+        """Unite centers, group by group.
+
+        Parameters
+        ----------
+        held : DeviceHoldings
+        starts : array of shape (n_groups + 1,), int32
+        members : array, int32
+            The centers of each group, from where it starts.
+        united : DeviceHoldings
+            Receives as many as there are groups; none of the memory of `held`.
+        """
+        n, d = len(starts) - 1, held.sums.shape[1]
+        given = starts, members, *held, *united
+        self._run("unite", (n,), _threads_for(d), _i64(d), *given)
+
+    def gather(self, rows: Array, which: Array) -> Array:
+        """Return a copy of the rows named."""
+        n, d = len(which), rows.shape[1]
+        out = self.empty((n, d), np.float32)
+        self._warps("gather", n, rows, _i64(d), which, _i64(n), out)
+        return out
 
     def draw(
         self,

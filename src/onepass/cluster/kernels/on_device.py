@@ -159,6 +159,33 @@ class DeviceHoldings(NamedTuple):
     scatter: Array
 
 
+class Among(NamedTuple):
+    """For which centers partners are looked for.
+
+    Attributes
+    ----------
+    some : array of shape (n,), int32
+    shares : array of shape (n_centers,), float32
+        Weights of all centers, as shares of the largest.
+    """
+
+    some: Array
+    shares: Array
+
+
+class PartnersThere(NamedTuple):
+    """The best partners of some centers, on the device.
+
+    Attributes
+    ----------
+    partner : array of shape (n,), int32
+    sq_distances : array of shape (n,), float64
+    """
+
+    partner: Array
+    sq_distances: Array
+
+
 class Ordered(NamedTuple):
     """Rows of a batch added up by label; see `Gpu.add`.
 
