@@ -30,7 +30,8 @@ from threadpoolctl import threadpool_limits
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.finish import CoreSet, calibrate, finish
+from onepass.cluster.core_set import CoreSet, calibrate
+from onepass.cluster.finish import finish
 from onepass.cluster.kmeans import DEFAULT_RESERVOIR_BYTES
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings

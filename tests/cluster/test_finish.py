@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.finish import (
-    CoreSet,
-    _thin,
-    calibrate,
-    estimate_msd,
-    finish,
-    measure_rows,
-)
+from onepass.cluster.core_set import CoreSet, calibrate, estimate_msd, measure_rows
+from onepass.cluster.finish import _thin, finish
 from onepass.cluster.offers import Sample
 from onepass.cluster.summary import Summary
 from onepass.cluster.trials import TrialSettings

@@ -174,6 +174,34 @@ def test_streams_of_several_shards_merge(stream):
     assert exact_msd(rows, centers) == pytest.approx(exact_msd(rows, host), rel=0.02)
 
 
+def test_first_centers_may_be_chosen_there(stream, monkeypatch):
+    rows, wanted = mixture(3000, 6, 4), parameters()
+    monkeypatch.setattr("onepass.cluster.device_stream._WORTH_CHOOSING", 0)
+    ours = pushed(stream(wanted, 6), rows[:500])
+    assert ours.n_taken == 500
+    assert ours._there is None
+    assert ours.summary.weights.sum() == pytest.approx(500)
+    known = {row.tobytes() for row in rows[:500]}
+    assert {row.tobytes() for row in ours.summary.sums.astype(np.float32)} & known
+    pushed(ours, rows[500:])
+    theirs = pushed(on_host(wanted, 6), rows)
+    found = [exact_msd(rows, one.finish(settings()).centers) for one in (ours, theirs)]
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+
+
+def test_trials_are_fewer_where_rows_take_less_time(device, monkeypatch):
+    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
+    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.scaled.find_gpu", lambda _: device)
+    monkeypatch.setattr("onepass.cluster.kmeans.find_gpu", lambda _: device)
+    rows = mixture(1200, 3, 4)
+    counts = {}
+    for chosen in ("cpu", "gpu"):
+        kmeans = KMeans(4, center_factor=6, batch_size=300, reservoir_bytes=20_000, device=chosen)
+        counts[chosen] = kmeans.partial_fit(rows)._stream.n_rows_in_time
+    assert counts == {"cpu": 1200, "gpu": 12}
+
+
 def test_batches_are_what_a_device_likes():
     assert most_rows(400, 1125) == 2**24 // 400
     assert most_rows(26, 562) == 2**26 // 562

@@ -27,6 +27,8 @@ class DeviceSearch:
 
     Attributes
     ----------
+    room : int
+        Centers there is room for.
     tf32 : bool
         Whether products are made in TF32, of many features: see `agrees`.
 
@@ -37,7 +39,7 @@ class DeviceSearch:
 
     def __init__(self, gpu: Gpu, most_centers: int, n_features: int, n_products: int) -> None:
         self._gpu = gpu
-        room = aligned(most_centers)
+        room = self.room = aligned(most_centers)
         self._factors = gpu.empty((room, n_features), np.float32)
         self._squares = gpu.empty(room, np.float32)
         self._products = gpu.empty(max(room, n_products), np.float32)

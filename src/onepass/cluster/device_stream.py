@@ -13,21 +13,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from onepass.cluster.arrays import Rows, Weighted, WeightedRows
+from onepass.cluster.core_set import Msd
 from onepass.cluster.device_batch import FillingBatch
+from onepass.cluster.device_finish import DeviceWorkshop
+from onepass.cluster.device_lloyd import choose_rows
+from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import Age, DeviceSample
 from onepass.cluster.device_summary import DeviceSummary, IrregularRowError
-from onepass.cluster.finish import Finished, Msd
+from onepass.cluster.finish import Finished
+from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import Coins
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
 from onepass.cluster.stream import Stream
-from onepass.cluster.summary import Summary
+from onepass.cluster.summary import Absorbed, Summary, n_starting
 from onepass.cluster.trials import TrialSettings
 
 _ROW_VALUES, _PRODUCTS = 2**24, 2**26
 _LEAST_ROWS = 1024
 _DRAWING = 3
+_PACE = 100
+_WORTH_CHOOSING = 2**36
+"""Products of a search among the first rows: from there on a GPU is worth its start."""
 
 
 class DeviceStream(Stream[Rows]):
@@ -138,7 +146,7 @@ class DeviceStream(Stream[Rows]):
         To be called when the first batch has been taken, and more rows than another one follow.
         """
         if self._there is None and self._has_gpu():
-            self._there = self._depart()
+            self._go()
             self._add_rest()
         return self._there.filling if self._there else None
 
@@ -211,13 +219,28 @@ class DeviceStream(Stream[Rows]):
         is_first = not self.n_taken
         is_whole = len(data.rows) == self._buffer.batch_size
         if self._there is None and not is_first and is_whole and self._has_gpu():
-            self._there = self._depart()
+            self._go()
         if self._there is not None:
             self._add(data)
             return
         super()._take(data)
         if is_first:
             self._buffer.batch_size = self.batch_rows
+
+    def _start(self, data: WeightedRows) -> Absorbed:
+        """Choose the first centers; among very many on the device, where there is one."""
+        n = n_starting(self._parameters.n_centers)
+        few = data.rows.size * n < _WORTH_CHOOSING or len(data.rows) <= n
+        if few or not isinstance(self.summary, Summary) or not self._has_gpu():
+            return super()._start(data)
+        rows = DeviceRows.of(self.gpu, data)
+        chosen = choose_rows(rows, data.weights, n, self._parameters.init, self._rng)
+        nearest = Nearest(*rows.nearest_rows(chosen))
+        return self.summary.start_from(data, data.rows[chosen], nearest)
+
+    def _workshop(self) -> DeviceWorkshop | None:
+        """Return the device, if rows have been taken there."""
+        return DeviceWorkshop(self._found) if self._found else None
 
     def _add(self, data: WeightedRows) -> None:
         """Copy rows to the device, and take each batch that is complete."""
@@ -249,6 +272,9 @@ class DeviceStream(Stream[Rows]):
         if self._there is None:
             raise AssertionError("nothing is taken on a device before the stream has gone there")
         return self._there
+
+    def _go(self) -> None:
+        self._there, self.pace = self._depart(), _PACE
 
     def _depart(self) -> _OnDevice:
         """Take the summary and the sample to the device."""

@@ -9,52 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from onepass.cluster.anchors import Anchors, at_rest
+from onepass.cluster.anchors import Anchors
 from onepass.cluster.arrays import (
-    Doubles,
-    Flags,
-    Labels,
     Rows,
     Weighted,
     WeightedAny,
     WeightedRows,
 )
+from onepass.cluster.core_set import CoreSet
 from onepass.cluster.embedding import coordinates_of, is_worth_embedding, restored
-from onepass.cluster.kernels import refining, sparse
-from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
-from onepass.cluster.offers import Sample
-from onepass.cluster.parts import AnySummary, R
-from onepass.cluster.trials import TrialSettings, make_trials, thin_rows
-from onepass.sparse import SparseRows
+from onepass.cluster.trials import Trials, TrialSettings, make_trials, thin_rows
 
 _QUICK = 3_000_000  # distances
 _MANY, _FEW = (4, 2), (2, 1)  # candidates, and how many of them are gone on with
 _HEATS = 6
 _PART, _LEAST_ROWS = 4, 10_000
-_FINER = 0.3
-_ROWS_AT_ONCE = 8192
-
-
-class Msd(NamedTuple):
-    """A mean squared distance.
-
-    Attributes
-    ----------
-    value : float
-    error : float
-        Its standard error; 0 when it is exact.
-    """
-
-    value: float
-    error: float
+FINER = 0.3
+"""By which iterations on the rows stop later than those of trials."""
 
 
 class Finished(NamedTuple):
@@ -71,17 +49,26 @@ class Finished(NamedTuple):
     trial_msds: tuple[float, ...]
 
 
-class CoreSet(NamedTuple):
-    """Rows that stand for all, and by which center of the summary each was absorbed.
+class Refinement(Protocol):
+    """Lloyd's iterations on the rows of a core-set."""
 
-    Attributes
-    ----------
-    data : Weighted
-    strata : ndarray of shape (n,), int32
-    """
+    def try_out(self, centers: Rows, max_iter: int) -> Clustering:
+        """Make a few iterations on a part of the rows, or on all where they are few."""
 
-    data: WeightedAny
-    strata: Labels
+    def run(self, centers: Rows, goal: float) -> Clustering:
+        """Make all iterations on all rows; see `onepass.cluster.lloyd.lloyd`."""
+
+
+class Workshop(Protocol):
+    """Where the last step is done."""
+
+    def trials(
+        self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
+    ) -> Trials:
+        """Cluster a few rows many times; see `onepass.cluster.trials.make_trials`."""
+
+    def refinement(self, core_set: CoreSet, points: Rows, settings: TrialSettings) -> Refinement:
+        """Return what refines centers on a core-set, the strata of which are those of `points`."""
 
 
 def finish(
@@ -89,6 +76,7 @@ def finish(
     core_set: CoreSet,
     settings: TrialSettings,
     seeds: np.random.SeedSequence,
+    workshop: Workshop | None = None,
 ) -> Finished:
     """Make the final centers.
 
@@ -101,6 +89,8 @@ def finish(
     settings : TrialSettings
     seeds : numpy.random.SeedSequence
         Each trial draws from one of its own, so that the order of trials does not matter.
+    workshop : Workshop, optional
+        The processor by default.
 
     Notes
     -----
@@ -112,13 +102,20 @@ def finish(
     coarse: WeightedAny = summary
     if len(summary.rows) < 1.5 * settings.n_clusters:
         coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
-    candidates, trial_msds = _candidates(coarse, settings, rngs[:-1])
-    anchors = Anchors.of(data.rows, summary.rows, core_set.strata)
-    return Finished(_refine(data, anchors, candidates, settings).centers, trial_msds)
+    where = workshop or HostWorkshop()
+    candidates, trial_msds = _candidates(coarse, settings, rngs[:-1], where)
+    refinement = where.refinement(core_set, summary.rows, settings)
+    n_distances = len(data.rows) * settings.n_clusters
+    n_finalists = _MANY if n_distances <= _QUICK else _FEW
+    refined = _refine(refinement, candidates, min(_HEATS, settings.max_iter), n_finalists)
+    return Finished(refined.centers, trial_msds)
 
 
 def _candidates(
-    coarse: WeightedAny, settings: TrialSettings, rngs: Sequence[np.random.Generator]
+    coarse: WeightedAny,
+    settings: TrialSettings,
+    rngs: Sequence[np.random.Generator],
+    workshop: Workshop,
 ) -> tuple[list[Rows], tuple[float, ...]]:
     """Make trials; returns the centers of the best, and what all have reached."""
     rows = coarse.rows
@@ -126,7 +123,7 @@ def _candidates(
         points = rows
     else:
         points = coordinates_of(rows)
-    trials = make_trials(WeightedRows(points, coarse.weights), settings, rngs)
+    trials = workshop.trials(WeightedRows(points, coarse.weights), settings, rngs)
     best = [trial.centers for trial in trials.best[: _MANY[0]]]
     if points is not rows:
         best = [restored(coarse, points, centers) for centers in best]
@@ -135,33 +132,61 @@ def _candidates(
 
 
 def _refine(
-    data: WeightedAny,
-    anchors: Anchors,
-    candidates: Sequence[Rows],
-    settings: TrialSettings,
+    refinement: Refinement, candidates: Sequence[Rows], max_iter: int, n_of: tuple[int, int]
 ) -> Clustering:
     """Try the best candidates for a few iterations, and go to the end with those that do best.
 
     What is best on the summary is not always so on the rows. A part of them is enough to tell; it
     is not enough to move centers by, as it lacks most of the far rows.
     """
-    n_tried, n_finalists = _MANY if len(data.rows) * settings.n_clusters <= _QUICK else _FEW
-    tol = settings.tol * _FINER
-    heats = min(_HEATS, settings.max_iter)
-    part, few = slice(None), data
-    if len(data.rows) >= _PART * _LEAST_ROWS:
-        part = slice(None, None, _PART)
-        few = Weighted(data.rows[part].copy(), data.weights[part].copy())
-    run = partial(lloyd, tol=tol, n_workers=settings.n_workers)
-    try_out = partial(run, few, max_iter=heats, anchors=anchors.part(part))
-    reached = [try_out(start).inertia for start in candidates[:n_tried]]
-    run = partial(run, data, max_iter=settings.max_iter, anchors=anchors)
+    n_tried, n_finalists = n_of
+    reached = [refinement.try_out(start, max_iter).inertia for start in candidates[:n_tried]]
     first, *others = np.argsort(reached, kind="stable")[:n_finalists]
-    best = run(candidates[first])
+    best = refinement.run(candidates[first], math.inf)
     for i in others:
-        rival = run(candidates[i], goal=best.inertia)
+        rival = refinement.run(candidates[i], best.inertia)
         best = min(best, rival, key=lambda clustering: clustering.inertia)
     return best
+
+
+class HostWorkshop:
+    """The processor."""
+
+    def trials(
+        self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
+    ) -> Trials:
+        """Cluster a few rows many times."""
+        return make_trials(data, settings, rngs)
+
+    def refinement(self, core_set: CoreSet, points: Rows, settings: TrialSettings) -> Refinement:
+        """Return what refines centers, with bounds from the points that have absorbed the rows."""
+        return _HostRefinement(core_set, points, settings)
+
+
+class _HostRefinement:
+    def __init__(self, core_set: CoreSet, points: Rows, settings: TrialSettings) -> None:
+        self._data, strata = core_set
+        self._anchors = Anchors.of(self._data.rows, points, strata)
+        self._max_iter = settings.max_iter
+        self._run = partial(lloyd, tol=settings.tol * FINER, n_workers=settings.n_workers)
+        every = part_of(len(self._data.rows))
+        part = slice(None, None, every)
+        rows, weights = self._data
+        few = self._data if every == 1 else Weighted(rows[part].copy(), weights[part].copy())
+        self._try = partial(self._run, few, anchors=self._anchors.part(part))
+
+    def try_out(self, centers: Rows, max_iter: int) -> Clustering:
+        return self._try(centers, max_iter=max_iter)
+
+    def run(self, centers: Rows, goal: float) -> Clustering:
+        return self._run(
+            self._data, centers, max_iter=self._max_iter, goal=goal, anchors=self._anchors
+        )
+
+
+def part_of(n_rows: int) -> int:
+    """Return every how manieth row is used to try candidates out."""
+    return _PART if n_rows >= _PART * _LEAST_ROWS else 1
 
 
 def _thin(data: WeightedAny, n_rows: int, rng: np.random.Generator) -> WeightedAny:
@@ -171,124 +196,3 @@ def _thin(data: WeightedAny, n_rows: int, rng: np.random.Generator) -> WeightedA
     total = float(data.weights.sum())
     drawn = rng.choice(len(data.rows), n_rows, replace=False, p=data.weights / total)
     return Weighted(data.rows[drawn], np.full(n_rows, total / n_rows))
-
-
-def calibrate(
-    summary: WeightedRows, sample: Sample[Rows] | Sample[SparseRows], fitted: Flags
-) -> CoreSet:
-    """Correct a sample by what the summary knows exactly: each center's weight and mean.
-
-    Within each stratum the weights are scaled to the weight of its center and the rows shifted so
-    that their mean is the center. Centers without a row in the sample stand for themselves.
-
-    Parameters
-    ----------
-    summary : WeightedRows
-    sample : Sample
-    fitted : ndarray of shape (n,), bool
-        The rows of the sample to be used.
-
-    Returns
-    -------
-    CoreSet
-        A copy.
-    """
-    chosen = np.flatnonzero(fitted)
-    strata = sample.strata[chosen]
-    weights = _scaled_weights(summary.weights, sample, fitted)
-    if isinstance(sample.rows, SparseRows):
-        few = Weighted(sample.rows[chosen], weights[chosen])
-        return _calibrate_sparse(summary, few, strata)
-    sums, received = accumulate(sample.rows, sample.strata, len(summary.rows), weights)
-    seen = received > 0
-    shift = np.zeros_like(summary.rows)
-    shift[seen] = summary.rows[seen] - sums[seen] / received[seen, None]
-    n = len(chosen)
-    rows = np.empty((n + int((~seen).sum()), sample.rows.shape[1]), np.float32)
-    np.take(sample.rows, chosen, axis=0, out=rows[:n], mode="clip")  # else by way of a copy
-    for start in range(0, n, _ROWS_AT_ONCE):
-        part = slice(start, min(start + _ROWS_AT_ONCE, n))
-        rows[part] += shift[strata[part]]
-    alone = np.flatnonzero(~seen)
-    rows[n:] = summary.rows[alone]
-    data = WeightedRows(rows, np.concatenate([weights[chosen], summary.weights[alone]]))
-    return CoreSet(data, np.concatenate([strata, alone.astype(np.int32)]))
-
-
-def _calibrate_sparse(summary: WeightedRows, data: Weighted[SparseRows], strata: Labels) -> CoreSet:
-    """Calibrate without making rows dense: they share the shift of their stratum."""
-    n = len(summary.rows)
-    sums = sparse.sums_of(data.rows, strata, n, data.weights)
-    received = np.bincount(strata, data.weights, n)
-    shift = summary.rows.copy()
-    owners = np.repeat(np.arange(n), np.diff(sums.indptr))
-    shift[owners, sums.indices] -= sums.data / received[owners]
-    # A center that stands for itself is a row of zeros, shifted by all that it is.
-    alone = np.flatnonzero(received == 0).astype(np.int32)
-    nothing = SparseRows.of_dense(np.zeros((len(alone), 1), np.float32))
-    rows = SparseRows.concatenate([data.rows, replace(nothing, n_features=data.rows.n_features)])
-    strata = np.concatenate([strata, alone])
-    weights = np.concatenate([data.weights, summary.weights[alone]])
-    return CoreSet(Weighted(sparse.move_by(rows, shift, strata), weights), strata)
-
-
-def measure_rows(data: WeightedAny, centers: Rows) -> Msd:
-    """Measure the rows themselves."""
-    sq_distances = nearest_centers(data.rows, centers).sq_distances.astype(np.float64)
-    return Msd(float(data.weights @ sq_distances / data.weights.sum()), 0.0)
-
-
-def estimate_msd(summary: AnySummary[R], sample: Sample[R], fitted: Flags, centers: Rows) -> Msd:
-    """Estimate the mean squared distance of all rows to their closest center.
-
-    If every row went to the center that is closest to its stratum's mean, the sum would be known
-    exactly: the scatter of each stratum and the distance of its mean. Only what rows gain by going
-    to a closer center than their stratum's is estimated, from rows that the centers have not been
-    fitted to: those that they have been fitted to would flatter them.
-
-    Parameters
-    ----------
-    summary : Summary
-    sample : Sample
-    fitted : ndarray of shape (n,), bool
-        The rows of the sample that the centers were fitted to.
-    centers : ndarray of shape (n_clusters, n_features), float32
-
-    Returns
-    -------
-    Msd
-    """
-    points = summary.centers
-    of_strata = two_nearest_centers(points, centers)
-    sq_distances = of_strata.distances.astype(np.float64) ** 2
-    known = float(summary.scatter.sum() + sq_distances @ summary.weights)
-    # Where a stratum has no other rows, those fitted must do.
-    lacking = np.bincount(sample.strata, ~fitted, len(summary)) == 0
-    used = ~fitted | lacking[sample.strata]
-    gain, shifts = np.zeros(len(sample.rows)), at_rest(centers)
-    for start in range(0, len(gain), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
-        rows = sample.rows[part]
-        anchors = Anchors.of(rows, points, sample.strata[part])
-        doubtful, own = refining.loosen(rows, centers, anchors.bounds(of_strata), shifts)
-        if len(doubtful):
-            gain[start + doubtful] = own - nearest_centers(rows[doubtful], centers).sq_distances
-    # Where nearly nothing is left, a gain estimated may be more than all there is.
-    value = max(0.0, known - float(gain @ _scaled_weights(summary.weights, sample, used)))
-    # Few rows gain much: how gains differ is learnt from all rows, fitted or not.
-    n_used, n_there = (np.bincount(sample.strata[w], minlength=len(summary)) for w in (used, ...))
-    gain *= _scaled_weights(summary.weights, sample, np.ones_like(used))
-    gain *= np.sqrt(n_there / np.maximum(n_used, 1))[sample.strata]
-    total = float(summary.weights.sum())
-    # What none of n rows shows may still happen to one in n.
-    unseen = value / max(int(used.sum()), 1)
-    return Msd(value / total, math.hypot(float(np.linalg.norm(gain)), unseen) / total)
-
-
-def _scaled_weights(of_strata: Doubles, sample: Sample[Any], used: Flags) -> Doubles:
-    """Scale the weights of the rows used so that each stratum's add up to what it weighs."""
-    weights = np.where(used, sample.weights, 0.0)
-    received = np.bincount(sample.strata, weights, len(of_strata))
-    scale = np.divide(of_strata, received, out=np.zeros_like(received), where=received > 0)
-    weights *= scale[sample.strata]
-    return weights

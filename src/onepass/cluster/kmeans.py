@@ -301,7 +301,9 @@ class KMeans(Estimator):
                 parameters.n_clusters,
                 parameters.local_init,
                 parameters.n_trials(
-                    self._stream.n_rows, self._stream.n_features, self._stream.n_values_a_row
+                    self._stream.n_rows_in_time,
+                    self._stream.n_features,
+                    self._stream.n_values_a_row,
                 ),
                 parameters.max_iter,
                 parameters.tol,

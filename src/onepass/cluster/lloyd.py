@@ -40,7 +40,7 @@ _FEW_ROWS = 8192
 _BOUNDED_ROWS = 65_536
 """Whose bounds are moved at once by one worker."""
 
-_PATIENCE = 10
+PATIENCE = 10
 """Iterations as good as the last that may be needed to reach a goal; later ones gain less."""
 
 _NEARBY, _MOST_PAIRED = 4, 1000
@@ -162,7 +162,7 @@ class LloydRun:
             if self._inertia < _FADED * known:  # what is left is what was rounded off
                 self._inertia = known = self._exact_inertia()
             gain = before - self._inertia
-            if gain <= tol * before or self._inertia - goal > _PATIENCE * gain:
+            if gain <= tol * before or self._inertia - goal > PATIENCE * gain:
                 break
         return self._inertia
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from onepass.cluster.arrays import Rows, Weighted
 from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
+from onepass.cluster.core_set import Msd
 from onepass.cluster.device_stream import DeviceStream
 from onepass.cluster.devices import find_gpu, may_be_gpu
-from onepass.cluster.finish import Finished, Msd
+from onepass.cluster.finish import Finished
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import dense_parts, sparse_parts
@@ -77,6 +78,11 @@ class ScaledStream:
     def long_term_msd(self) -> float:
         """Mean squared distance of all rows to the centers that absorbed them."""
         return self._unscaled(self._stream.long_term_msd)
+
+    @property
+    def n_rows_in_time(self) -> int:
+        """Rows that a processor would have taken meanwhile, about."""
+        return self.n_rows // self._stream.pace
 
     @property
     def n_values_a_row(self) -> float:

@@ -60,7 +60,7 @@ def choose_centers(
     greedy form is from section 7.
     """
     if method == "random":
-        return data.rows[_random(data.weights, n_clusters, rng)]
+        return data.rows[random_rows(data.weights, n_clusters, rng)]
     return _kmeans_plusplus(data, n_clusters, rng, apart)
 
 
@@ -91,7 +91,7 @@ def choose_rows(
     Source: Bahmani et al., "Scalable k-means++", 2012.
     """
     if method == "random":
-        return _random(data.weights, n_clusters, rng)
+        return random_rows(data.weights, n_clusters, rng)
     rows = data.rows
 
     def nearest(chosen: Indices) -> tuple[Labels, npt.NDArray[np.floating]]:
@@ -101,10 +101,11 @@ def choose_rows(
         labels, sq_distances = nearest_centers(rows, rows[chosen])
         return labels, sq_distances
 
-    return _in_rounds(nearest, data.weights, n_clusters, rng)
+    return in_rounds(nearest, data.weights, n_clusters, rng)
 
 
-def _random(weights: Doubles, n_clusters: int, rng: np.random.Generator) -> Indices:
+def random_rows(weights: Doubles, n_clusters: int, rng: np.random.Generator) -> Indices:
+    """Choose different rows in proportion to their weights."""
     share = weights / weights.sum()
     return rng.choice(len(weights), n_clusters, replace=False, p=share)
 
@@ -122,7 +123,7 @@ def _kmeans_plusplus(
     return data.rows[chosen]
 
 
-def _in_rounds(
+def in_rounds(
     nearest: Callable[[Indices], tuple[Labels, npt.NDArray[np.floating]]],
     weights: Doubles,
     n_clusters: int,

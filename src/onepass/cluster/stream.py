@@ -9,20 +9,14 @@ from typing import Any, Generic
 import numpy as np
 
 from onepass.cluster.arrays import Flags, Floats, Labels, Rows, Weighted, WeightedRows
-from onepass.cluster.finish import (
-    CoreSet,
-    Finished,
-    Msd,
-    calibrate,
-    estimate_msd,
-    finish,
-    measure_rows,
-)
+from onepass.cluster.core_set import CoreSet, Msd, calibrate, estimate_msd, measure_rows
+from onepass.cluster.finish import Finished, Workshop, finish
 from onepass.cluster.offers import Offer, Sample
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import AnySummary, Parts, R
 from onepass.cluster.reservoir import Reservoir
 from onepass.cluster.row_buffer import Buffer
+from onepass.cluster.summary import Absorbed
 from onepass.cluster.trials import TrialSettings
 from onepass.errors import UserError
 from onepass.sparse import SparseRows
@@ -53,12 +47,16 @@ class Stream(Generic[R]):
     short_term_msd : float
         Mean squared distance of rows to the summary's centers when they arrived, of about the
         last ten batches.
+    pace : int
+        How many times as fast as a processor rows are taken, about.
 
     Notes
     -----
     The random choices depend on the seed and on the first batch, so that shards of one stream that
     were given the same seed do not sample alike.
     """
+
+    pace = 1
 
     def __init__(self, parameters: Parameters, parts: Parts[R], seed: int) -> None:
         self.n_features = parts.n_features
@@ -137,7 +135,7 @@ class Stream(Generic[R]):
         self.flush()
         seeds = np.random.SeedSequence((self._seed, _FINISHING))
         summary = self.summary.as_rows()
-        return finish(summary, self._core_set(summary), settings, seeds)
+        return finish(summary, self._core_set(summary), settings, seeds, self._workshop())
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
@@ -155,13 +153,21 @@ class Stream(Generic[R]):
         if len(self.summary):
             labels, sq_distances = self.summary.absorb(data, self._rng)
         else:
-            labels, sq_distances = self.summary.start(data, self._parameters.init, self._rng)
+            labels, sq_distances = self._start(data)
         weight = float(data.weights.sum())
         self._watch(float(sq_distances @ data.weights) / weight)
         self.n_taken += len(data.rows)
         self.total_weight += weight
         self._sample(data, labels, sq_distances)
         self._make_room()
+
+    def _start(self, data: Weighted[R]) -> Absorbed:
+        """Choose the first centers among the first rows, and absorb those."""
+        return self.summary.start(data, self._parameters.init, self._rng)
+
+    def _workshop(self) -> Workshop | None:
+        """Return where final centers are made; the processor by default."""
+        return None
 
     def _check_mergeable(self, other: Stream[Any]) -> None:
         if other.n_features != self.n_features:

@@ -108,10 +108,12 @@ class Summary:
         rows = data.rows
         n = n_starting(self.capacity)
         if len(rows) <= n:
-            centers, nearest = rows, own_centers(len(rows))
-        else:
-            centers = rows[choose_rows(data, n, seeding, rng)]
-            nearest = nearest_centers(rows, centers)
+            return self.start_from(data, rows, own_centers(len(rows)))
+        centers = rows[choose_rows(data, n, seeding, rng)]
+        return self.start_from(data, centers, nearest_centers(rows, centers))
+
+    def start_from(self, data: WeightedRows, centers: Rows, nearest: Nearest) -> Absorbed:
+        """Absorb the first rows in centers that have been chosen, and found for each of them."""
         self._append_empty(centers)
         self._move(data, nearest)
         absorbed = self._drop_empty(Absorbed(*nearest))

@@ -91,7 +91,7 @@ def make_trials(
     do_all = partial(spread, worth_threads(settings.n_workers, n_operations))
     n_drawn = _DRAWN_FOR_FEW if settings.n_clusters <= _FEW_CLUSTERS else _DRAWN
     drawn = do_all(partial(_draw, data, apart, settings), rngs[:n_drawn])
-    trials = Trials(_fittest(drawn), [trial.inertia for trial in drawn])
+    trials = Trials(fittest(drawn), [trial.inertia for trial in drawn])
     n_in_vain = 0
     for first in range(n_drawn, len(rngs), _ROUND):
         if n_in_vain == _PATIENCE or _agreed(trials) or len(trials.best) < 2:
@@ -99,7 +99,7 @@ def make_trials(
         cross = partial(_cross, data, apart, settings, trials.best)
         crossed = do_all(cross, rngs[first : first + _ROUND])
         trials.inertias.extend(trial.inertia for trial in crossed)
-        best = _fittest([*trials.best, *crossed])
+        best = fittest([*trials.best, *crossed])
         n_in_vain = n_in_vain + 1 if _same(trials.best[0], best[0].inertia) else 0
         trials = trials._replace(best=best)
     return trials
@@ -159,7 +159,7 @@ def _settle(
     return run(swap_centers(data, run(start).centers, n_swaps, rng, apart))
 
 
-def _fittest(clusterings: Iterable[Clustering]) -> list[Clustering]:
+def fittest(clusterings: Iterable[Clustering]) -> list[Clustering]:
     """Return the best, without any that is as good as one before it."""
     best: list[Clustering] = []
     for clustering in sorted(clusterings, key=lambda clustering: clustering.inertia):

@@ -1,0 +1,89 @@
+"""Lloyd's iterations, and starts for them, on rows that are on a GPU.
+
+Every row is searched in every iteration: that takes less time there than to find out which need not
+be. Rules are those of `onepass.cluster.lloyd`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from onepass.cluster.arrays import Doubles, Indices, Rows
+from onepass.cluster.device_rows import Assigned, DeviceRows
+from onepass.cluster.kernels.results import Clustering, Sums
+from onepass.cluster.lloyd import PATIENCE
+from onepass.cluster.seeding import Seeding, in_rounds, random_rows
+
+
+def lloyd(
+    rows: DeviceRows, centers: Rows, *, max_iter: int, tol: float, goal: float = math.inf
+) -> Clustering:
+    """Move centers to the means of their rows until that gains little.
+
+    Parameters
+    ----------
+    rows : DeviceRows
+        At least as many rows as centers.
+    centers, max_iter, tol, goal
+        See `onepass.cluster.lloyd.lloyd`.
+
+    Notes
+    -----
+    Each iteration costs ``2 * n_clusters * n_rows * n_features`` operations, and reads back the
+    sums of all clusters.
+    """
+    assigned = rows.assign(centers)
+    sums, inertia = assigned.sums(rows.origin)
+    for _ in range(max_iter):
+        moved = _moved(rows, assigned, sums, centers)
+        assigned = rows.assign(moved)
+        sums, now = assigned.sums(rows.origin)
+        gain = inertia - now
+        if gain >= 0:
+            centers, inertia = moved, now
+        if gain <= tol * inertia or inertia - goal > PATIENCE * gain:
+            break
+    return Clustering(centers, inertia)
+
+
+def choose_rows(
+    rows: DeviceRows,
+    weights: Doubles,
+    n_clusters: int,
+    seeding: Seeding,
+    rng: np.random.Generator,
+) -> Indices:
+    """Choose rows, many at once: see `onepass.cluster.seeding.choose_rows`."""
+    if seeding == "random":
+        return random_rows(weights, n_clusters, rng)
+    return in_rounds(rows.nearest_rows, weights, n_clusters, rng)
+
+
+def choose_centers(
+    rows: DeviceRows,
+    weights: Doubles,
+    n_clusters: int,
+    seeding: Seeding,
+    rng: np.random.Generator,
+) -> Rows:
+    """Choose as many different rows to start from as there are clusters."""
+    chosen = choose_rows(rows, weights, n_clusters, seeding, rng)
+    n_missing = n_clusters - len(chosen)
+    if n_missing:  # every row lies on a chosen one: the rest is as good as any
+        others = np.setdiff1d(np.arange(len(weights)), chosen)
+        chosen = np.concatenate([chosen, rng.choice(others, n_missing, replace=False)])
+    return rows.rows(chosen)
+
+
+def _moved(rows: DeviceRows, assigned: Assigned, sums: Sums, centers: Rows) -> Rows:
+    """Return the means of the rows of each center; of one without any, a row that costs most."""
+    filled = sums.weights > 0
+    moved = centers.copy()
+    moved[filled] = sums.sums[filled] / sums.weights[filled, None]
+    empty = np.flatnonzero(~filled)
+    if len(empty):
+        farthest = np.argsort(-assigned.losses(), kind="stable")[: len(empty)]
+        moved[empty] = rows.rows(farthest)
+    return moved

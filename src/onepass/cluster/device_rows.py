@@ -1,0 +1,129 @@
+"""Rows that are on a GPU as long as something is made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.device_search import DeviceSearch, gpu_indices
+from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.kernels.on_device import Array, DeviceBatch, Found
+from onepass.cluster.kernels.results import Sums
+
+PRODUCTS = 2**26
+"""Held at once: 256 MiB."""
+
+
+class DeviceRows:
+    """Weighted rows on a device.
+
+    Parameters
+    ----------
+    gpu : Gpu
+    batch : DeviceBatch
+        Relative to `origin`.
+    weights : ndarray of shape (n_samples,), float64
+        The same as those of the batch.
+    origin : ndarray of shape (n_features,), float32
+
+    Attributes
+    ----------
+    origin : ndarray of shape (n_features,), float32
+
+    Notes
+    -----
+    Memory of the device: ``4 n_features + 16`` bytes a row, 256 MiB of products, and for k centers
+    ``16 k n_features``.
+    """
+
+    def __init__(self, gpu: Gpu, batch: DeviceBatch, weights: Doubles, origin: Rows) -> None:
+        self._gpu, self._batch, self._weights, self.origin = gpu, batch, weights, origin
+        self._search: DeviceSearch | None = None
+
+    @classmethod
+    def of(cls, gpu: Gpu, data: WeightedRows) -> DeviceRows:
+        """Copy rows to a device."""
+        origin = data.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        batch = DeviceBatch(gpu.put(data.rows - origin), gpu.put(data.weights))
+        return cls(gpu, batch, data.weights, origin)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def every(self, n: int) -> DeviceRows:
+        """Return every n-th row."""
+        chosen = np.arange(0, len(self), n)
+        weights = self._weights[chosen]
+        rows = self._gpu.gather(self._batch.rows, gpu_indices(self._gpu, chosen))
+        batch = DeviceBatch(rows, self._gpu.put(weights))
+        return DeviceRows(self._gpu, batch, weights, self.origin)
+
+    def rows(self, which: Indices) -> Rows:
+        """Return some rows, as they were to float32."""
+        there = self._gpu.gather(self._batch.rows, gpu_indices(self._gpu, which))
+        found: Rows = self._gpu.get(there) + self.origin
+        return found
+
+    def nearest_rows(self, which: Indices) -> tuple[Labels, Floats]:
+        """Find which of some of the rows each row is closest to, and how far that is, squared."""
+        found = self._nearest(self._gpu.gather(self._batch.rows, gpu_indices(self._gpu, which)))
+        return self._gpu.get(found.labels), self._gpu.get(found.sq_distances)
+
+    def assign(self, centers: Rows) -> Assigned:
+        """Find the closest center of each row."""
+        return Assigned(self._gpu, self._batch, self._nearest(self._put(centers)), len(centers))
+
+    def _put(self, centers: Rows) -> Array:
+        exact = centers.astype(np.float64) - self.origin
+        return self._gpu.put(exact.astype(np.float32))
+
+    def _nearest(self, centers: Array) -> Found:
+        """Search; in TF32 as long as that finds what is closest."""
+        rows, (n, d) = self._batch.rows, centers.shape
+        search = self._search
+        if search is None or search.room < n:
+            search = self._search = DeviceSearch(self._gpu, n, d, PRODUCTS)
+            is_checked = not search.tf32
+        else:
+            is_checked = True
+        found = self._gpu.new_found(len(self))
+        search.among(centers, n)
+        search.nearest(rows, found)
+        if not (is_checked or search.agrees(rows, n, found)):
+            search.tf32 = False
+            search.nearest(rows, found)
+        return found
+
+
+class Assigned:
+    """Rows, and which center each is closest to.
+
+    Parameters
+    ----------
+    gpu : Gpu
+    batch : DeviceBatch
+    found : Found
+    n_centers : int
+    """
+
+    def __init__(self, gpu: Gpu, batch: DeviceBatch, found: Found, n_centers: int) -> None:
+        self._gpu, self._batch, self._found, self._n = gpu, batch, found, n_centers
+
+    def sums(self, origin: Rows) -> tuple[Sums, float]:
+        """Return what each center's rows add up to, and the inertia of all.
+
+        Parameters
+        ----------
+        origin : ndarray of shape (n_features,), float32
+            What the rows are relative to; the sums are not.
+        """
+        there = self._gpu.sums(self._gpu.add(self._batch, self._found, self._n))
+        added: Doubles = self._gpu.get(there)
+        weights = np.ascontiguousarray(added[:, -2])
+        sums: Doubles = added[:, :-2] + weights[:, None] * origin
+        return Sums(sums, weights), float(added[:, -1].sum())
+
+    def losses(self) -> Doubles:
+        """Return the weighted squared distance of each row."""
+        apart: Doubles = self._gpu.get(self._found.sq_distances).astype(np.float64)
+        return apart if self._batch.weights is None else apart * self._gpu.get(self._batch.weights)
