@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ HEADER = Path(__file__).with_name("emulation.h")
 COMPILER = shutil.which("g++") or shutil.which("c++")
 _KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 _PARAMETER = re.compile(r"(?:const )?(\w+) (\*?)\w+")
+_ONE_AT_A_TIME = Lock()
 _TYPES = {
     "i64": np.int64,
     "u64": np.uint64,
@@ -78,7 +80,8 @@ class RawKernel:
         pairs = zip(arguments, self._parameters, strict=True)
         kept = [self._value(argument, *parameter) for argument, parameter in pairs]
         given = (ctypes.c_void_p * len(kept))(*(value.ctypes.data for value in kept))
-        self._function(sizes, given)
+        with _ONE_AT_A_TIME:
+            self._function(sizes, given)
 
     @staticmethod
     def _value(argument: Any, dtype: type[np.generic], is_array: bool) -> np.ndarray:

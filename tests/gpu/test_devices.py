@@ -76,6 +76,14 @@ class TestFinding:
         [told] = caplog.messages
         assert told.startswith("computing on the CPU: an emulation is too old")
 
+    def test_one_of_several_is_found_by_its_number(self, emulated):
+        emulated(n_gpus=3)
+        assert [found.index for found in devices.find_gpus("gpu", 2)] == [0, 1]
+        assert [found.index for found in devices.find_gpus("gpu", 9)] == [0, 1, 2]
+        assert [found.index for found in devices.find_gpus("gpu:2", 9)] == [2]
+        with pytest.raises(UserError, match="device=gpu:3: there is no GPU 3"):
+            find_gpu("gpu:3")
+
     def test_a_gpu_that_is_demanded_must_be_there(self, visible, emulated):
         visible(0)
         emulated(n_gpus=0)
@@ -84,9 +92,11 @@ class TestFinding:
         with pytest.raises(UserError, match="there is no GPU"):
             kmeans(device="gpu").partial_fit(mixture(10))
 
-    @pytest.mark.parametrize("device", ["cuda", None, 1, ["gpu"]])
+    @pytest.mark.parametrize(
+        "device", ["cuda", None, 1, ["gpu"], "gpu:", "gpu:x", "gpu:1 ", "cpu:0"]
+    )
     def test_other_devices_are_refused(self, device):
-        with pytest.raises(UserError, match="device must be 'auto', 'cpu' or 'gpu'"):
+        with pytest.raises(UserError, match="device must be 'auto', 'cpu', 'gpu'"):
             kmeans(device=device).fit(mixture(10))
 
 

@@ -44,6 +44,12 @@ def search(device, rows, centers, room=None, *, tf32=False, **named):
     return on_device, found
 
 
+def summed(device, batch, found, k):
+    sums = device.new_sums(k, batch.rows.shape[1])
+    device.sum_up(device.add(batch, found, k), sums)
+    return device.get(sums)
+
+
 def sq_distances(rows, centers):
     return ((rows[:, None].astype(float) - centers) ** 2).sum(axis=2)
 
@@ -152,7 +158,7 @@ def test_rows_are_added_up_by_label(device, n, k, d, weighted):
     weights = rng.random(n) if weighted else None
     batch = DeviceBatch(device.put(rows), None if weights is None else device.put(weights))
     found = Found(device.put(labels), device.put(sq_distances))
-    sums = device.get(device.sums(device.add(batch, found, k)))
+    sums = summed(device, batch, found, k)
     expected = reference.accumulate(rows, labels, k, weights)
     np.testing.assert_allclose(sums[:, :d], expected.sums, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(sums[:, d], expected.weights, rtol=1e-12)
@@ -166,7 +172,7 @@ def test_rows_of_a_label_are_added_up_in_their_order(device):
     rows = (rng.normal(size=(120, 3)) * 2.0 ** rng.integers(-40, 40, (120, 1))).astype(np.float32)
     labels = rng.integers(0, 4, 120).astype(np.int32)
     found = Found(device.put(labels), device.zeros(120, np.float32))
-    sums = device.get(device.sums(device.add(DeviceBatch(device.put(rows)), found, 4)))
+    sums = summed(device, DeviceBatch(device.put(rows)), found, 4)
     expected = np.zeros((4, 3))
     for row, label in zip(rows, labels, strict=True):
         expected[label] += row

@@ -11,37 +11,149 @@ import pytest
 from onepass.artifact.model_file import load_model
 from onepass.cluster import devices
 from onepass.cluster.kernels import gpu
+from onepass.errors import UserError
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.paths import Paths
+from onepass.training import engines, record_feed
 from onepass.training.job import read_configuration, train
 from onepass.training.progress import LogProgress
 
+MEANS = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]])
 
-@pytest.mark.parametrize("given", [{"device": "gpu"}, {"device": "auto"}])
-def test_it_trains_and_tells_so(emulated, monkeypatch, tmp_path, caplog, given):
-    emulated()
-    monkeypatch.setattr(devices, "visible_gpus", lambda: 1)
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
+
+@pytest.fixture
+def small(monkeypatch):
+    """Let a device be worth its start for a few rows."""
+    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 200)
     monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)
-    caplog.set_level(logging.INFO)
-    rng = np.random.default_rng(3)
-    means = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]])
-    rows = (means[rng.integers(3, size=2500)] + rng.normal(0, 0.5, (2500, 3))).astype(np.float32)
-    paths = Paths(tmp_path)
-    wanted = {"k": "3", "feature_dim": "3", "mini_batch_size": "500", "extra_center_factor": "8"}
-    paths.hyperparameters.parent.mkdir(parents=True)
-    paths.hyperparameters.write_text(json.dumps(wanted | given))
-    for channel in ("train", "test"):
-        folder = tmp_path / "input/data" / channel
-        folder.mkdir(parents=True)
-        (folder / "part.pbr").write_bytes(write_rows(rows))
-    job = read_configuration(paths)
-    trained = train(job, paths, LogProgress(job.host, 1))
+    monkeypatch.setattr(engines, "_WORTH_A_PASS", 0)
+    monkeypatch.setattr(engines, "_BYTES_A_GPU", 20_000)
+    monkeypatch.setattr(record_feed, "_BLOCK_BYTES", 5000)
+
+
+@pytest.fixture
+def run(emulated, monkeypatch, tmp_path, caplog):
+    """Train on an emulated GPU, or several."""
+
+    def run(contents=None, content_type="application/x-recordio-protobuf", n_gpus=1, **given):
+        emulated(n_gpus=n_gpus)
+        monkeypatch.setattr(devices, "visible_gpus", lambda: n_gpus)
+        caplog.set_level(logging.INFO)
+        paths = Paths(tmp_path)
+        wanted = {"k": "3", "feature_dim": "3", "mini_batch_size": "100"}
+        wanted |= {"extra_center_factor": "8"} | given
+        paths.hyperparameters.parent.mkdir(parents=True)
+        paths.hyperparameters.write_text(json.dumps(wanted))
+        channel = {"ContentType": content_type, "TrainingInputMode": "File"}
+        both = {"train": channel, "test": channel}
+        (paths.hyperparameters.parent / "inputdataconfig.json").write_text(json.dumps(both))
+        for name in both:
+            folder = tmp_path / "input/data" / name
+            folder.mkdir(parents=True)
+            for i, content in enumerate(contents or [write_rows(rows_of(2500))]):
+                (folder / f"part-{i}").write_bytes(content)
+        job = read_configuration(paths)
+        return train(job, paths, LogProgress(job.host, 1))
+
+    return run
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Count the rows that devices have taken, by whose they are."""
+    counts = {}
+    unpack = gpu.Gpu.unpack
+
+    def count(self, records, layout, into, report):
+        counts[self.index] = counts.get(self.index, 0) + len(records) // layout.stride
+        unpack(self, records, layout, into, report)
+
+    monkeypatch.setattr(gpu.Gpu, "unpack", count)
+    return counts
+
+
+def rows_of(n):
+    rng = np.random.default_rng(n)
+    return (MEANS[rng.integers(3, size=n)] + rng.normal(0, 0.5, (n, 3))).astype(np.float32)
+
+
+def text_of(rows):
+    return "\n".join(",".join(map(repr, row)) for row in rows.tolist()).encode()
+
+
+def is_right(trained, n=2500):
     centers = load_model(trained.model_file).centers
-    assert np.abs(np.sort(centers.sum(axis=1)) - [0, 10, 10]).max() < 0.2
-    assert trained.n_rows == 2500
+    gaps = np.sqrt(((centers[:, None] - MEANS) ** 2).sum(axis=2)).min(axis=0)
+    assert gaps.max() < 0.2
+    assert trained.n_rows == n
     assert trained.msd == pytest.approx(0.75, rel=0.1)
     assert trained.scores["msd"] == pytest.approx(trained.msd, rel=0.05)
+    return True
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("given", [{"device": "gpu"}, {"device": "auto"}])
+def test_it_trains_and_tells_so(run, taken, caplog, given):
+    assert is_right(run(**given))
     assert "Number of GPUs being used: 1" in caplog.messages
-    assert "The pass is computed on an emulation, all else by the processor" in caplog.messages
+    assert "Using an emulation, of 16 GiB" in caplog.messages
+    assert taken[0] > 2 * 2300  # of train, and of test
+
+
+@pytest.mark.usefixtures("small")
+def test_further_epochs_are_made_there(run, taken, caplog):
+    trained = run(epochs="3")
+    assert is_right(trained)
+    n_made = sum("exact train msd" in message for message in caplog.messages)
+    assert n_made in (1, 2)
+    assert taken[0] > (2 + n_made) * 2300
+
+
+@pytest.mark.usefixtures("small")
+def test_several_share_the_data(run, taken, caplog):
+    rows = rows_of(4000)
+    contents = [write_rows(rows[:1500]), write_rows(rows[1500:])]
+    assert is_right(run(contents, n_gpus=3, epochs="2"), 4000)
+    assert "3 GPUs share the data" in caplog.messages
+    assert set(taken) == {0, 1, 2}
+    assert min(taken.values()) > 2500
+    assert "Number of GPUs being used: 3" in caplog.messages
+
+
+@pytest.mark.usefixtures("small")
+def test_no_more_are_used_than_wanted(run, taken, caplog):
+    assert is_right(run(n_gpus=3, _num_gpus="2"))
+    assert set(taken) == {0, 1}
+    assert "Number of GPUs being used: 2" in caplog.messages
+
+
+@pytest.mark.usefixtures("small")
+def test_a_bad_record_ends_the_work_of_all_and_is_named(run):
+    rows = rows_of(4000)
+    rows[3210, 1] = np.nan
+    with pytest.raises(UserError, match=r"part-0, record 3210 at byte .*feature 1 is NaN"):
+        run([write_rows(rows)], n_gpus=3)
+
+
+@pytest.mark.usefixtures("small")
+def test_sparse_rows_are_left_to_the_processor(run, taken, caplog):
+    rows = rows_of(1000)
+    assert is_right(run([write_rows(rows, sparse=True)]), 1000)
+    assert not taken
+    why = "the processor takes the data: its first records are not all dense, and alike"
+    assert why in caplog.messages
+
+
+@pytest.mark.usefixtures("small")
+def test_texts_are_left_to_the_processor(run, taken, caplog):
+    assert is_right(run([text_of(rows_of(2500))], "text/csv;label_size=0", device="auto"))
+    assert not taken
+    why = "the processor takes the data: texts are read longer than they are clustered"
+    assert why in caplog.messages
+
+
+@pytest.mark.usefixtures("small")
+def test_texts_are_taken_where_a_gpu_is_demanded(run, taken):
+    assert is_right(run([text_of(rows_of(2500))], "text/csv;label_size=0", device="gpu"))
+    assert taken[0] > 2000

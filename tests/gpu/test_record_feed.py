@@ -14,7 +14,7 @@ from onepass.data.batches import BatchReader
 from onepass.data.sources import whole_files
 from onepass.errors import DecodeError
 from onepass.formats.record_writer import write_rows
-from onepass.training import record_feed
+from onepass.training import device_tasks, record_feed
 from onepass.training.tasks import summarise
 
 D = 4
@@ -73,7 +73,7 @@ def taken(take, sources, n_allowed=0, **named):
 
 def same(sources, n_rows, n_allowed=0, **named):
     """Take rows either way; returns what was told of records that were taken as they are."""
-    ours, reader, told = taken(record_feed.feed, sources, n_allowed, **named)
+    ours, reader, told = taken(device_tasks.summarise, sources, n_allowed, **named)
     theirs, other, _ = taken(summarise, sources, n_allowed, **named)
     assert ours.n_samples_seen_ == theirs.n_samples_seen_ == n_rows
     assert (reader.n_rows, reader.n_bytes) == (other.n_rows, other.n_bytes)
@@ -149,7 +149,7 @@ def test_a_bad_record_is_named_or_passed_over(tmp_path, at, bad):
     rows[at, 2] = bad
     sources = put(tmp_path, write_rows(mixture(300, 5)), write_rows(rows))
     refusals = []
-    for take in (record_feed.feed, summarise):
+    for take in (device_tasks.summarise, summarise):
         with pytest.raises(
             DecodeError, match=rf"part-1, record {at} at byte {at * STRIDE}"
         ) as caught:
@@ -164,7 +164,7 @@ def test_one_that_is_cut_short_is_named(tmp_path):
     content = write_rows(mixture(900))
     sources = put(tmp_path, content[:-5], write_rows(mixture(500, 1)))
     with pytest.raises(DecodeError, match=r"part-0, record 899 at byte .*the data ends inside"):
-        taken(record_feed.feed, sources)
+        taken(device_tasks.summarise, sources)
 
 
 @pytest.mark.usefixtures("small")
@@ -173,7 +173,7 @@ def test_one_that_is_cut_short_is_named(tmp_path):
 def test_values_beyond_what_float32_can_square(tmp_path, factor, at):
     rows = mixture(1300)
     rows[at:] *= np.float32(factor)
-    ours, _, _ = taken(record_feed.feed, put(tmp_path, write_rows(rows)))
+    ours, _, _ = taken(device_tasks.summarise, put(tmp_path, write_rows(rows)))
     theirs, _, _ = taken(summarise, put(tmp_path, write_rows(rows)))
     assert ours.n_samples_seen_ == 1300
     assert np.isfinite(ours.msd_)
@@ -187,7 +187,7 @@ def test_values_beyond_what_float32_can_square(tmp_path, factor, at):
 def test_sparse_rows_are_left_to_the_host(small, tmp_path):
     rows = mixture(600)
     content = write_rows(rows[:30]) + write_rows(rows[30:], sparse=True)
-    ours, reader, _ = taken(record_feed.feed, put(tmp_path, content))
+    ours, reader, _ = taken(device_tasks.summarise, put(tmp_path, content))
     assert (reader.n_rows, ours.n_samples_seen_) == (600, 600)
     assert not small
 

@@ -41,7 +41,7 @@ def test_wanting_a_gpu_and_none_is_refused(opt_ml, blobs):
 @pytest.mark.parametrize("given", [{"device": "cpu"}, {"_num_gpus": "0"}])
 def test_without_a_gpu_nobody_looks_for_one(opt_ml, blobs, caplog, monkeypatch, given):
     asked = []
-    monkeypatch.setattr(jobs, "find_gpu", asked.append)
+    monkeypatch.setattr(jobs, "find_gpus", lambda wanted, _: asked.append(wanted) or [])
     caplog.set_level(logging.INFO)
     opt_ml.put(blobs)
     run(opt_ml, **given)
@@ -50,12 +50,12 @@ def test_without_a_gpu_nobody_looks_for_one(opt_ml, blobs, caplog, monkeypatch, 
 
 
 def test_the_log_names_the_gpu_which_one_process_feeds(opt_ml, blobs, caplog, monkeypatch):
-    card = SimpleNamespace(name="a card")
-    monkeypatch.setattr(jobs, "find_gpu", lambda _: card)
+    card = SimpleNamespace(name="a card", n_bytes=2**33)
+    monkeypatch.setattr(jobs, "find_gpus", lambda _, most: [card] * min(most, 1))
     caplog.set_level(logging.INFO)
     opt_ml.put(blobs)
     run(opt_ml, _num_gpus="4", num_workers="2")
     assert "Number of GPUs being used: 1" in caplog.messages
-    assert "The pass is computed on a card, all else by the processor" in caplog.messages
-    assert "_num_gpus=4: 1 is used" in caplog.messages
+    assert "Using a card, of 8 GiB" in caplog.messages
+    assert "_num_gpus=4: 1 can be used" in caplog.messages
     assert not any("processes share the data" in message for message in caplog.messages)

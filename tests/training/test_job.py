@@ -259,7 +259,7 @@ def test_the_log_says_that_no_gpu_is_used(opt_ml, run, blobs, caplog):
         run(k="3", feature_dim="3", _num_gpus=given)
         assert caplog.messages.count("Number of GPUs being used: 0") == 1
         warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-        assert warnings == ["_num_gpus=2: 0 is used"] * (given == "2")
+        assert warnings == ["_num_gpus=2: 0 can be used"] * (given == "2")
 
 
 def test_test_data_of_another_width_is_refused_before_training(opt_ml, run, blobs):

@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from onepass.cluster.arrays import Rows, WeightedRows
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import Array, DeviceBatch, RecordLayout, Room
+from onepass.errors import OnepassError
+
+
+class IrregularRowError(OnepassError):
+    """A row of a batch is none: nothing has been done with the batch.
+
+    Parameters
+    ----------
+    row : int
+        The first such row.
+    told : numpy.void
+        The report, which has been read.
+    """
+
+    def __init__(self, row: int, told: np.void) -> None:
+        super().__init__(row, told)
+        self.row = row
+        self.told = told
+
+
+def check_report(told: np.void, n_rows: int, fits: Callable[[float], bool]) -> None:
+    """Refuse a batch not all of whose rows are rows, or fit float32.
+
+    Parameters
+    ----------
+    told : numpy.void
+        The report.
+    n_rows : int
+        Of the batch.
+    fits : callable
+        Whether rows of this peak are small enough, and large enough.
+
+    Raises
+    ------
+    IrregularRowError
+        From the first row on, where it is not known which of them do not fit.
+    """
+    irregular = int(min(told["first_other"], told["first_bad"]))
+    if irregular < n_rows:
+        raise IrregularRowError(irregular, told)
+    if not fits(float(told["peak"].view(np.float32))):
+        raise IrregularRowError(0, told)
 
 
 class FillingBatch:

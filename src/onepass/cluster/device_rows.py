@@ -95,6 +95,14 @@ class DeviceRows:
         return found
 
 
+def sums_of(gpu: Gpu, there: Array, origin: Rows) -> tuple[Sums, float]:
+    """Return sums that are on a device, and the costs of all rows together."""
+    added: Doubles = gpu.get(there)
+    weights = np.ascontiguousarray(added[:, -2])
+    sums: Doubles = added[:, :-2] + weights[:, None] * origin
+    return Sums(sums, weights), float(added[:, -1].sum())
+
+
 class Assigned:
     """Rows, and which center each is closest to.
 
@@ -117,11 +125,9 @@ class Assigned:
         origin : ndarray of shape (n_features,), float32
             What the rows are relative to; the sums are not.
         """
-        there = self._gpu.sums(self._gpu.add(self._batch, self._found, self._n))
-        added: Doubles = self._gpu.get(there)
-        weights = np.ascontiguousarray(added[:, -2])
-        sums: Doubles = added[:, :-2] + weights[:, None] * origin
-        return Sums(sums, weights), float(added[:, -1].sum())
+        there = self._gpu.new_sums(self._n, len(origin))
+        self._gpu.sum_up(self._gpu.add(self._batch, self._found, self._n), there)
+        return sums_of(self._gpu, there, origin)
 
     def losses(self) -> Doubles:
         """Return the weighted squared distance of each row."""

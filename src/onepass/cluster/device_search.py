@@ -24,27 +24,37 @@ class DeviceSearch:
     most_centers, n_features : int
     n_products : int
         That are held at once: of as many rows as that makes, one at least.
+    tf32 : bool
+        Whether products may be made in TF32.
 
     Attributes
     ----------
     room : int
         Centers there is room for.
     tf32 : bool
-        Whether products are made in TF32, of many features: see `agrees`.
+        Whether they are: of many features. See `agrees`.
 
     Notes
     -----
     Memory of the device: ``4 (most_centers + 32) (n_features + 1) + 4 n_products`` bytes.
     """
 
-    def __init__(self, gpu: Gpu, most_centers: int, n_features: int, n_products: int) -> None:
+    def __init__(
+        self,
+        gpu: Gpu,
+        most_centers: int,
+        n_features: int,
+        n_products: int,
+        *,
+        tf32: bool = True,
+    ) -> None:
         self._gpu = gpu
         room = self.room = aligned(most_centers)
         self._factors = gpu.empty((room, n_features), np.float32)
         self._squares = gpu.empty(room, np.float32)
         self._products = gpu.empty(max(room, n_products), np.float32)
         self._centers: Array = self._factors[:0]
-        self.tf32 = n_features >= _TF32_FEATURES
+        self.tf32 = tf32 and n_features >= _TF32_FEATURES
 
     def among(self, centers: Array, n: int) -> None:
         """Take centers to search among.

@@ -14,12 +14,12 @@ import numpy as np
 
 from onepass.cluster.arrays import Rows, Weighted, WeightedRows
 from onepass.cluster.core_set import Msd
-from onepass.cluster.device_batch import FillingBatch
+from onepass.cluster.device_batch import FillingBatch, IrregularRowError
 from onepass.cluster.device_finish import DeviceWorkshop
 from onepass.cluster.device_lloyd import choose_rows
 from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import Age, DeviceSample
-from onepass.cluster.device_summary import DeviceSummary, IrregularRowError
+from onepass.cluster.device_summary import DeviceSummary
 from onepass.cluster.finish import Finished
 from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.kernels.gpu import Gpu
@@ -51,7 +51,7 @@ class DeviceStream(Stream[Rows]):
         Returns a `Gpu`, or None where there is none after all: then rows are taken on the host. It
         is called when there is enough to do for one.
     fits : callable
-        See `DeviceSummary`.
+        See `check_report`.
 
     Notes
     -----

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from onepass.cluster.arrays import Indices, Labels, Rows
+from onepass.cluster.device_batch import check_report
 from onepass.cluster.device_search import DeviceSearch, aligned, gpu_indices
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import (
@@ -32,24 +33,6 @@ from onepass.cluster.ward import (
     prices,
     shares_of,
 )
-from onepass.errors import OnepassError
-
-
-class IrregularRowError(OnepassError):
-    """A row of a batch is none: nothing has been done with the batch.
-
-    Parameters
-    ----------
-    row : int
-        The first such row.
-    told : numpy.void
-        The report, which has been read.
-    """
-
-    def __init__(self, row: int, told: np.void) -> None:
-        super().__init__(row, told)
-        self.row = row
-        self.told = told
 
 
 class DeviceSummary:
@@ -65,7 +48,7 @@ class DeviceSummary:
     n_products : int
         See `DeviceSearch`.
     fits : callable
-        Whether rows of this peak are small enough, and large enough, for float32.
+        See `check_report`.
 
     Attributes
     ----------
@@ -163,18 +146,8 @@ class DeviceSummary:
         return found, first
 
     def check(self, told: np.void, n_rows: int) -> None:
-        """Refuse a batch not all of whose rows are rows, or fit float32.
-
-        Raises
-        ------
-        IrregularRowError
-            From the first row on, where it is not known which of them do not fit.
-        """
-        irregular = int(min(told["first_other"], told["first_bad"]))
-        if irregular < n_rows:
-            raise IrregularRowError(irregular, told)
-        if not self._fits(float(told["peak"].view(np.float32))):
-            raise IrregularRowError(0, told)
+        """Refuse a batch not all of whose rows are rows; see `check_report`."""
+        check_report(told, n_rows, self._fits)
 
     def consolidate(self) -> Labels:
         """Merge centers until there is room again; returns what each has become part of.

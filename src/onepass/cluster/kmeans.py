@@ -68,7 +68,7 @@ class KMeans(Estimator):
         What the sample that refines the result may take: 1,024 rows a cluster, or 20,000 where that
         is more, as far as they fit, and never less than two a cluster. While all rows fit, the
         result is k-means on the data itself.
-    device : {"auto", "cpu", "gpu"}
+    device : {"auto", "cpu", "gpu"} or "gpu:0", "gpu:1", ...
         Where dense rows are taken: "auto" is a GPU where there is one that CuPy can use and there
         are enough rows, several batches of a few ten thousand; "gpu" fails without one.
     random_state : int, None, numpy.random.RandomState or numpy.random.Generator
@@ -387,8 +387,8 @@ class KMeans(Estimator):
         """Return the stream, a new one if none has begun."""
         if self._stream is None:
             parameters = self._checked()
-            if parameters.device == "gpu":
-                find_gpu("gpu")  # now, and not when there is enough to do for it
+            if parameters.device.startswith("gpu"):
+                find_gpu(parameters.device)  # now, and not when there is enough to do for it
             self._stream = ScaledStream(
                 parameters,
                 n_features,

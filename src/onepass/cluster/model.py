@@ -155,10 +155,10 @@ class KMeansModel:
     def _search(
         self, rows: Samples, largest: float
     ) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
-        all_usual = self._is_usual(largest)
+        all_usual = self.fits(largest)
         for part in _blocks(rows):
             some = rows[part]
-            if not (all_usual or self._is_usual(peak(some))):
+            if not (all_usual or self.fits(peak(some))):
                 yield part, self._search_extreme(as_dense(some))
             elif isinstance(some, SparseRows):
                 yield part, nearest_centers(some, self.centers)
@@ -176,13 +176,13 @@ class KMeansModel:
         """The largest absolute value of the centers."""
         return peak(self.centers)
 
-    def _is_usual(self, largest: float) -> bool:
-        """Whether float32 can hold the squared distances of all rows none of which is larger."""
+    def fits(self, largest: float) -> bool:
+        """Whether float32 can hold the squared distances of rows none of which is larger."""
         return bool(self._peak) and in_range(self._peak) and in_range(max(self._peak, largest))
 
     def _are_usual(self, rows: Rows) -> Flags:
         """Tell the same of each row by itself: what stands beside it must not matter."""
-        if self._is_usual(peak(rows)):
+        if self.fits(peak(rows)):
             return np.ones(len(rows), bool)
         return are_in_range(np.maximum(np.abs(rows).max(axis=1), np.float32(self._peak)))
 

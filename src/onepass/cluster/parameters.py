@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from onepass.cluster.devices import Device
+from onepass.cluster.devices import DEVICES, Device
 from onepass.cluster.seeding import Seeding
 from onepass.cluster.trials import thin_rows
 from onepass.errors import UserError
@@ -56,8 +56,8 @@ class Parameters:
             accepted = isinstance(value, str) and value in ("random", "k-means++")
             _require(accepted, self, name, "'random' or 'k-means++'")
         device: Any = self.device
-        accepted = isinstance(device, str) and device in ("auto", "cpu", "gpu")
-        _require(accepted, self, "device", "'auto', 'cpu' or 'gpu'")
+        accepted = isinstance(device, str) and DEVICES.fullmatch(device) is not None
+        _require(accepted, self, "device", "'auto', 'cpu', 'gpu', or one of them as 'gpu:0'")
         accepted = _is_number(self.half_life) and (not self.half_life or self.half_life >= 1e-6)
         _require(accepted, self, "half_life", "0 or a number from 1e-6")
         _require(_is_number(self.tol) and self.tol <= 1, self, "tol", "a number from 0 to 1")

@@ -14,9 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.device_batch import FillingBatch
-from onepass.cluster.device_stream import DeviceStream
-from onepass.cluster.device_summary import IrregularRowError
+from onepass.cluster.device_batch import FillingBatch, IrregularRowError
 from onepass.cluster.kernels.gpu import Gpu, Mark
 from onepass.cluster.kernels.on_device import Array, RecordLayout
 from onepass.errors import OnepassError
@@ -57,23 +55,42 @@ class IrregularRecordError(OnepassError, Generic[B]):
         self.record = record
 
 
+class Taker(Protocol):
+    """What takes batches that are on a GPU."""
+
+    @property
+    def gpu(self) -> Gpu:
+        """The device."""
+
+    def take_filled(self) -> None:
+        """Take the batch that is on the device, and let it be filled anew.
+
+        Raises
+        ------
+        IrregularRowError
+            When not all of its rows are rows; all are there yet.
+        """
+
+    def check_filled(self) -> None:
+        """Look at the rows that wait on the device for more; raises the same."""
+
+
 class RecordIntake:
-    """Takes blocks of records for a stream on a GPU.
+    """Takes blocks of records for something on a GPU.
 
     Parameters
     ----------
-    stream : DeviceStream
+    taker : Taker
     filling : FillingBatch
-        Where the stream has rows put.
+        Where it has rows put.
 
     Notes
     -----
     Memory of the device: 8 blocks.
     """
 
-    def __init__(self, stream: DeviceStream, filling: FillingBatch) -> None:
-        self._stream, self._filling = stream, filling
-        self._gpu: Gpu = stream.gpu
+    def __init__(self, taker: Taker, filling: FillingBatch) -> None:
+        self._taker, self._filling, self._gpu = taker, filling, taker.gpu
         self._lane = self._gpu.new_lane()
         self._slots = [_Slot(self._gpu.empty(0, np.uint32)) for _ in range(N_SLOTS)]
         self._n_sent = 0
@@ -109,7 +126,7 @@ class RecordIntake:
                 sent.append(self._send(block))
             while sent:
                 self._unpack(sent.popleft(), there, parts)
-            self._stream.check_filled()
+            self._taker.check_filled()
         except IrregularRowError as error:
             raise self._irregular(error.row, parts) from error
         finally:
@@ -136,7 +153,7 @@ class RecordIntake:
             self._filling.unpack(slot.words[first * stride : (first + some) * stride], layout)
             first += some
             if not self._filling.n_free:
-                self._stream.take_filled()
+                self._taker.take_filled()
                 parts.clear()
         slot.free = self._gpu.mark()
 

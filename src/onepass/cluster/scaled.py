@@ -105,8 +105,9 @@ class ScaledStream:
         return RecordIntake(stream, filling) if filling else None
 
     def flush(self) -> None:
-        """Absorb the rows held back."""
+        """Absorb the rows held back, and take everything back from a device."""
         self._stream.flush()
+        self._stream.land()
 
     def merge(self, other: ScaledStream) -> None:
         """Take what another stream has learnt, as if its rows had followed.

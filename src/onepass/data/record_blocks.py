@@ -105,6 +105,7 @@ class RecordCursor:
 
     Attributes
     ----------
+    bad : BadRecords
     place : Place
     layout : Layout or None
         Of the records decoded last, where they have one in common.
@@ -113,7 +114,7 @@ class RecordCursor:
     def __init__(self, sources: Sequence[Span], n_features: int, bad: BadRecords) -> None:
         self._sources = sources
         self._n_features = n_features
-        self._bad = bad
+        self.bad = bad
         self._file: _OpenFile | None = None
         self._free: deque[Bytes] = deque()
         self.layout: Layout | None = None
@@ -152,7 +153,7 @@ class RecordCursor:
             try:
                 n_decoded = file.rows.decode(out[n:]).n_rows
             except DecodeError as error:
-                self._bad.pass_over(error if error.source else error.within(file.name))
+                self.bad.pass_over(error if error.source else error.within(file.name))
                 continue
             n += n_decoded
             self._pass(file, n_decoded)

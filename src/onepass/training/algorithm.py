@@ -30,6 +30,12 @@ def device_of(wanted: Hyperparameters) -> Device:
     return "cpu"
 
 
+def n_centers_of(wanted: Hyperparameters) -> int:
+    """Return how many centers stand for the stream."""
+    factor = wanted.extra_center_factor
+    return wanted.k * (auto_center_factor(wanted.k) if factor == "auto" else factor)
+
+
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 

@@ -6,42 +6,41 @@ read and check the configuration -> find the data -> one pass -> final centers
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
-from onepass.cluster.devices import find_gpu
+from onepass.cluster.devices import find_gpus
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.algorithm import device_of, make_kmeans
+from onepass.training.engines import engine_of_model, engine_of_pass
 from onepass.training.log import JobLog, log_setup
-from onepass.training.passes import Seen, ShardError, Task, Tell, run_pass
+from onepass.training.passes import Seen, ShardError, Tell
 from onepass.training.progress import Progress
 from onepass.training.readers import (
     check_channel,
     host_of,
-    may_be_taken_raw,
     peek_at,
     reader_of,
-    readers_of,
 )
-from onepass.training.record_feed import feed
 from onepass.training.refusals import explained
-from onepass.training.tasks import score, step, summarise
 
 _log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
+Work: TypeAlias = Callable[[Tell], list[_R]]
+"""Gives something for each shard, and tells how far it has come."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +108,21 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
         raise UserError(
             f"the job has {len(job.hosts)} hosts; this version trains on one (InstanceCount: 1)"
         )
-    gpu = find_gpu(device_of(job.hyperparameters))
-    log_setup(job, gpu)
+    wanted = job.hyperparameters
+    most = sys.maxsize if wanted.num_gpus == "auto" else wanted.num_gpus
+    gpus = find_gpus(device_of(wanted), most)
+    log_setup(job, gpus)
     try:
         for channel in (job.train, job.test):
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
-        return _Job(job, paths, progress, on_gpu=gpu is not None).run()
+        return _Job(job, paths, progress, n_gpus=len(gpus)).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
 
 
 class _Job:
-    def __init__(
-        self, job: JobInput, paths: Paths, progress: Progress, *, on_gpu: bool = False
-    ) -> None:
+    def __init__(self, job: JobInput, paths: Paths, progress: Progress, *, n_gpus: int = 0) -> None:
         self._job = job
         self._wanted = job.hyperparameters
         self._paths = paths
@@ -132,7 +131,7 @@ class _Job:
         self._kmeans = make_kmeans(job.hyperparameters)
         self._seen = Seen()
         self._n_bad_test_records = 0
-        self._on_gpu = on_gpu
+        self._n_gpus = n_gpus
 
     def run(self) -> Trained:
         self._stream()
@@ -161,19 +160,11 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        wanted, take = self._wanted, summarise
-        if self._on_gpu:  # which one process feeds
-            wanted = dataclasses.replace(wanted, num_workers=1)
-            if may_be_taken_raw(self._job.train, wanted):
-                take = feed
-        readers = readers_of(self._job.train, wanted)
-        what = "one pass over the data"
-        if len(readers) == 1:
-            self._pass(what, partial(take, self._kmeans), readers)
-        else:
-            _log.info("%d processes share the data", len(readers))
-            task = partial(summarise, self._kmeans.shard(len(readers)))
-            for shard in self._pass(what, task, readers):
+        engine = engine_of_pass(self._job.train, self._wanted, self._n_gpus)
+        readers = engine.readers()
+        take = partial(engine.summarise, self._kmeans, readers)
+        for shard in self._pass("one pass over the data", take, readers):
+            if shard is not self._kmeans:
                 self._kmeans.merge(shard)
         self._log.lap("read and summarise")
         self._log.epoch(0, self._seen)
@@ -194,9 +185,10 @@ class _Job:
 
     def _refine(self, epoch: int) -> bool:
         """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
-        task = partial(step, self._kmeans.to_model())
-        readers = readers_of(self._job.train, self._wanted, epoch)
-        steps = self._pass(f"epoch {epoch + 1}", task, readers)
+        engine = engine_of_model(self._job.train, self._wanted, self._n_gpus)
+        readers = engine.readers(epoch)
+        step = partial(engine.step, self._kmeans.to_model(), readers)
+        steps = self._pass(f"epoch {epoch + 1}", step, readers)
         msd = self._kmeans.take_step(steps)
         _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
         self._log.lap("further epochs")
@@ -218,9 +210,10 @@ class _Job:
         if self._job.test is None:
             _log.info("Test data is not provided.")
             return {}
-        task = partial(score, self._kmeans.to_model())
-        readers = readers_of(self._job.test, self._wanted)
-        scored = self._run(task, readers, self._job.test, lambda _: None)
+        engine = engine_of_model(self._job.test, self._wanted, self._n_gpus)
+        readers = engine.readers()
+        score = partial(engine.score, self._kmeans.to_model(), readers)
+        scored = self._run(score, readers, self._job.test, lambda _: None)
         self._n_bad_test_records = self._log.bad_records(self._job.test, readers)
         n_rows = sum(part.n_rows for part in scored)
         if not n_rows:
@@ -233,11 +226,11 @@ class _Job:
         self._log.lap("score")
         return scores
 
-    def _pass(self, what: str, task: Task[_R], readers: Sequence[BatchReader]) -> list[_R]:
-        """Do a task for all shards and tell how far it is."""
+    def _pass(self, what: str, work: Work[_R], readers: Sequence[BatchReader]) -> list[_R]:
+        """Do something for all shards and tell how far it is."""
         self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
         try:
-            done = self._run(task, readers, self._job.train, self._tell)
+            done = self._run(work, readers, self._job.train, self._tell)
         except BaseException:
             self._progress.abandon()
             raise
@@ -247,9 +240,9 @@ class _Job:
         return done
 
     def _run(
-        self, task: Task[_R], readers: Sequence[BatchReader], channel: Channel, tell: Tell
+        self, work: Work[_R], readers: Sequence[BatchReader], channel: Channel, tell: Tell
     ) -> list[_R]:
-        """Do a task for all shards; they may pass over no more bad records than one would."""
+        """Do something for all shards; they may pass over no more bad records than one would."""
 
         def check(n_bad_records: int) -> None:
             if n_bad_records > self._wanted.max_bad_records:
@@ -260,7 +253,7 @@ class _Job:
             check(seen.n_bad_records)
 
         try:
-            done = run_pass(task, readers, tell_and_check)
+            done = work(tell_and_check)
             check(sum(reader.bad.n for reader in readers))
         except ShardError as error:
             self._raise(error, readers, channel)

@@ -22,20 +22,20 @@ _log = logging.getLogger(__name__)
 _REPORTED_BATCHES = [10**i for i in range(1, 12)]
 
 
-def log_setup(job: JobInput, gpu: Gpu | None) -> None:
+def log_setup(job: JobInput, gpus: Sequence[Gpu]) -> None:
     """Tell how the channels are read and on what is computed."""
     for channel in (job.train, job.test):
         if channel is not None:
             media = MediaType.parse(channel.content_type)
             kind = (media.name, media.parameters.get("version", "1.0"))
             _log.info("Loaded iterator creator %s for content type %s", media.name, kind)
-    _log.info("Number of GPUs being used: %d", gpu is not None)
-    if gpu:
-        _log.info("The pass is computed on %s, all else by the processor", gpu.name)
+    _log.info("Number of GPUs being used: %d", len(gpus))
+    for gpu in gpus:
+        _log.info("Using %s, of %.0f GiB", gpu.name, gpu.n_bytes / 2**30)
     _log.info("Computing with %s", cpu.describe())
     wanted = job.hyperparameters.num_gpus
-    if wanted != "auto" and wanted > (gpu is not None):
-        _log.warning("_num_gpus=%d: %d is used", wanted, gpu is not None)
+    if wanted != "auto" and wanted > len(gpus):
+        _log.warning("_num_gpus=%d: %d can be used", wanted, len(gpus))
 
 
 class JobLog:

@@ -13,6 +13,7 @@ from onepass.data.shards import ALONE, Host, cut, share
 from onepass.data.sources import Pipe, Source, n_bytes_of, whole_files
 from onepass.data.table_format import RECORDS, format_of
 from onepass.errors import UserError
+from onepass.formats.media import CSV, MediaType
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import DEFAULT_MINI_BATCH, Hyperparameters
 from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput
@@ -126,6 +127,11 @@ def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparamete
         max_bad_records=wanted.max_bad_records,
         keep_sparse=_keep_sparse(wanted) if table_format is RECORDS else False,
     )
+
+
+def is_text(channel: Channel) -> bool:
+    """Whether the rows of a channel are numbers in texts."""
+    return MediaType.parse(channel.content_type).name == CSV
 
 
 def may_be_taken_raw(channel: Channel, wanted: Hyperparameters) -> bool:

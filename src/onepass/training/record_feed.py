@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from typing import Protocol
 
 from onepass.cluster.kernels.on_device import RecordLayout
-from onepass.cluster.kmeans import KMeans
-from onepass.cluster.record_intake import N_SLOTS, IrregularRecordError
+from onepass.cluster.record_intake import N_SLOTS, IrregularRecordError, RecordIntake
 from onepass.data.bad_records import BadRecords
 from onepass.data.batches import BatchReader
 from onepass.data.record_blocks import Memories, Place, RecordBlock, RecordCursor
@@ -19,7 +19,6 @@ from onepass.formats.arrays import Rows
 from onepass.formats.wire import Layout
 from onepass.resources import available_cpus
 from onepass.training.passes import Seen, Tell
-from onepass.training.tasks import summarise
 
 _BLOCK_BYTES = 2**24
 _MOST_THREADS = 16
@@ -32,38 +31,66 @@ _LONG_RUN = 64
 """Blocks pay where there are so many times as many records as are decoded where they fail."""
 
 
-def feed(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
-    """Take one shard's part of the pass on a GPU: `onepass.training.tasks.summarise` for it.
+class Sink(Protocol):
+    """Where rows go."""
+
+    def take(self, rows: Rows) -> None:
+        """Take rows that were decoded."""
+
+    def record_intake(self, n_rows: int) -> RecordIntake | None:
+        """Return what takes records as they are, of which about so many are to come, if it does."""
+
+    def msds(self) -> tuple[float, float]:
+        """Return how near rows are, of the latest and of all; see `Seen`."""
+
+
+def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
+    """Read one shard for a GPU.
 
     Parameters
     ----------
-    kmeans : KMeans
+    sink : Sink
     reader : BatchReader
         Of plain files of RecordIO-protobuf; is told what has been read.
     tell : callable
 
+    Returns
+    -------
+    bool
+        False where the first records are not all dense ones of float32: nothing has been taken.
+
     Notes
     -----
-    Memory of the host: ``17 + n`` blocks of 16 MiB, with n threads that read, 16 at most.
+    Memory of the host: ``9 + n`` blocks of 16 MiB, with n threads that read, 16 at most.
     """
-    sources = [source for source in reader.sources if isinstance(source, Span)]
-    bad = BadRecords(reader.max_bad_records)
-    cursor = RecordCursor(sources, reader.n_features, bad)
-    with closing(cursor):
+    with closing(_cursor_of(reader)) as cursor:
         first = cursor.decode(_LOOKED_AT)
-        layout = cursor.layout
-        if layout is None or cursor.bytes_before() != len(first) * layout.stride:
-            return summarise(kmeans, reader, tell)  # some are sparse, or may be
-        reader.bad = bad
-        _Feed(kmeans, reader, cursor, tell).run(first)
-    return kmeans.flush()
+        plain = _is_plain(cursor, first)
+        if plain:
+            reader.bad = cursor.bad
+            _Feed(sink, reader, cursor, tell).run(first)
+    return plain
+
+
+def is_plain(reader: BatchReader) -> bool:
+    """Whether the first records are all dense ones of one layout."""
+    with closing(_cursor_of(reader)) as cursor:
+        return _is_plain(cursor, cursor.decode(_LOOKED_AT))
+
+
+def _cursor_of(reader: BatchReader) -> RecordCursor:
+    sources = [source for source in reader.sources if isinstance(source, Span)]
+    return RecordCursor(sources, reader.n_features, BadRecords(reader.max_bad_records))
+
+
+def _is_plain(cursor: RecordCursor, first: Rows) -> bool:
+    layout = cursor.layout
+    return layout is not None and cursor.bytes_before() == len(first) * layout.stride
 
 
 class _Feed:
-    def __init__(
-        self, kmeans: KMeans, reader: BatchReader, cursor: RecordCursor, tell: Tell
-    ) -> None:
-        self._kmeans, self._reader, self._cursor, self._tell = kmeans, reader, cursor, tell
+    def __init__(self, sink: Sink, reader: BatchReader, cursor: RecordCursor, tell: Tell) -> None:
+        self._sink, self._reader, self._cursor, self._tell = sink, reader, cursor, tell
         self._n_at_once = min(reader.batch_rows, max(1, _DECODED_VALUES // reader.n_features))
         self._n_decoded, self._n_due = _FEWEST_DECODED, 0
         self._n_threads = min(available_cpus(), _MOST_THREADS)
@@ -72,7 +99,7 @@ class _Feed:
     def run(self, rows: Rows) -> None:
         """Take all rows, the first of which have been decoded."""
         while len(rows):
-            self._kmeans.partial_fit(rows)
+            self._sink.take(rows)
             self._seen(self._cursor.place)
             self._n_due -= len(rows)
             if self._n_due <= 0:
@@ -85,7 +112,7 @@ class _Feed:
         layout = self._cursor.layout
         if layout is None or not layout.is_float32 or self._cursor.is_amid_compressed:
             return False
-        intake = self._kmeans.record_intake(self._cursor.n_left // layout.stride)
+        intake = self._sink.record_intake(self._cursor.n_left // layout.stride)
         if intake is None:
             return False
         first = self._cursor.place.row
@@ -114,9 +141,9 @@ class _Feed:
     def _seen(self, place: Place) -> None:
         """Tell how far it is."""
         self._n_batches += 1
-        reader, kmeans = self._reader, self._kmeans
+        reader = self._reader
         reader.n_rows, reader.n_bytes = place.row, self._cursor.bytes_before(place)
-        msds = kmeans.short_term_msd_, kmeans.long_term_msd_
+        msds = self._sink.msds()
         self._tell(Seen(reader.n_rows, reader.n_bytes, self._n_batches, *msds, reader.bad.n))
 
 

@@ -449,13 +449,13 @@ __device__ static inline double block_sum(double value, double *shared) {
     return sum;
 }
 
-/* Sums of the rows of each label, without moving anything: features, then weights, then costs.
-   A block for each label. */
+/* Adds to the sums of each label those of its rows: features, then weights, then costs. A block for
+   each label. */
 extern "C" __global__ void sum_labels(i64 d, const int *starts, const double *whole,
                                       const double *heads, const double *tails, double *sums) {
     const i64 label = blockIdx.x, width = d + 2;
     for (i64 j = threadIdx.x; j < width; j += blockDim.x)
-        sums[label * width + j] = added(label, j, width, starts, whole, heads, tails);
+        sums[label * width + j] += added(label, j, width, starts, whole, heads, tails);
 }
 
 /* Moves centers to the means of all they hold, with the rows that have been added; `costs` is what

@@ -116,6 +116,7 @@ class Gpu:
 
     Attributes
     ----------
+    index : int
     name : str
     n_bytes : int
         Of memory.
@@ -129,6 +130,7 @@ class Gpu:
     def __init__(self, index: int = 0) -> None:
         if not 0 <= index < count_gpus():
             raise NoGpuError(f"there is no GPU {index}")
+        self.index = index
         self._cupy, self._cublas = cuda()
         self._device = self._cupy.cuda.Device(index)
         told = self._cupy.cuda.runtime.getDeviceProperties(index)
@@ -345,15 +347,17 @@ class Gpu:
         )  # fmt: skip
         return added
 
-    def sums(self, added: Ordered) -> Array:
-        """Return what each label's rows add up to: (n_labels, n_features + 2), float64.
+    def new_sums(self, n_labels: int, n_features: int) -> Array:
+        """Return sums of nothing: (n_labels, n_features + 2), float64.
 
-        The last two columns are weights and costs.
+        The last two columns are for weights and costs.
         """
-        n_labels, width = added.whole.shape
-        sums = self.empty((n_labels, width), np.float64)
+        return self.zeros((n_labels, n_features + 2), np.float64)
+
+    def sum_up(self, added: Ordered, sums: Array) -> None:
+        """Add what each label's rows add up to."""
+        n_labels, width = sums.shape
         self._run("sum_labels", (n_labels,), _threads_for(width), _i64(width - 2), *added, sums)
-        return sums
 
     def move(
         self, added: Ordered, held: DeviceHoldings, share: float, service: Array, report: Array

@@ -1,0 +1,77 @@
+"""What is done for a shard of the data on a GPU: as `onepass.training.tasks` has it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from onepass.cluster.batches import check_weighted
+from onepass.cluster.device_epoch import DeviceEpoch
+from onepass.cluster.devices import Device, find_gpu
+from onepass.cluster.epoch import LloydStep
+from onepass.cluster.kmeans import KMeans
+from onepass.cluster.model import KMeansModel
+from onepass.cluster.record_intake import RecordIntake
+from onepass.data.batches import BatchReader
+from onepass.formats.arrays import Rows
+from onepass.training import tasks
+from onepass.training.passes import Seen, Tell
+from onepass.training.record_feed import feed
+from onepass.training.tasks import Score
+
+
+def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
+    """Take one shard's part of the pass, from records as they lie in the files."""
+    if feed(_Stream(kmeans), reader, tell):
+        return kmeans.flush()
+    return tasks.summarise(kmeans, reader, tell)
+
+
+def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
+    """Take one shard's part of a further epoch."""
+    gpu = find_gpu(device)
+    if gpu is None:
+        return tasks.step(model, reader, tell)
+    epoch = DeviceEpoch(gpu, model)
+    if not feed(_Epoch(epoch), reader, tell):
+        with closing(iter(reader)) as batches:
+            for i, batch in enumerate(batches, start=1):
+                epoch.push(check_weighted(batch, None))
+                tell(Seen(reader.n_rows, reader.n_bytes, i, n_bad_records=reader.bad.n))
+    return epoch.step()
+
+
+def score(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
+    """Score one shard of the test data."""
+    return Score(step(device, model, reader, tell).inertia, reader.n_rows)
+
+
+class _Stream:
+    """A stream as where rows go."""
+
+    def __init__(self, kmeans: KMeans) -> None:
+        self._kmeans = kmeans
+
+    def take(self, rows: Rows) -> None:
+        self._kmeans.partial_fit(rows)
+
+    def record_intake(self, n_rows: int) -> RecordIntake | None:
+        return self._kmeans.record_intake(n_rows)
+
+    def msds(self) -> tuple[float, float]:
+        return self._kmeans.short_term_msd_, self._kmeans.long_term_msd_
+
+
+class _Epoch:
+    """A further epoch as where rows go."""
+
+    def __init__(self, epoch: DeviceEpoch) -> None:
+        self._epoch = epoch
+
+    def take(self, rows: Rows) -> None:
+        self._epoch.push(check_weighted(rows, None))
+
+    def record_intake(self, n_rows: int) -> RecordIntake | None:
+        return self._epoch.record_intake(n_rows)
+
+    def msds(self) -> tuple[float, float]:
+        return 0.0, 0.0

@@ -1,0 +1,184 @@
+"""Where the stages of a job are done: by processes, a core each, or by GPUs, a thread each."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+from onepass.cluster.epoch import LloydStep
+from onepass.cluster.kmeans import KMeans
+from onepass.cluster.model import KMeansModel
+from onepass.data.batches import BatchReader
+from onepass.data.sources import n_bytes_of
+from onepass.resources import available_cpus
+from onepass.sagemaker.hyperparameters import Hyperparameters
+from onepass.sagemaker.inputs import Channel
+from onepass.training import device_tasks, tasks
+from onepass.training.algorithm import n_centers_of
+from onepass.training.passes import Task, Tell, run_in_threads, run_pass
+from onepass.training.readers import is_text, may_be_taken_raw, readers_of
+from onepass.training.record_feed import is_plain
+from onepass.training.tasks import Score
+
+_log = logging.getLogger(__name__)
+
+_BYTES_A_GPU = 2**28
+_WORTH_A_PASS = 2**34
+"""Bytes times clusters: below, a further pass takes the processor no time to speak of."""
+
+_TEXT_CENTERS = 500
+"""Centers of a summary for which a core searches as fast as it reads numbers in texts."""
+
+
+class Engine(Protocol):
+    """Where one stage is done."""
+
+    def readers(self, epoch: int = 0) -> list[BatchReader]:
+        """Return a reader for each shard of the stage's channel."""
+
+    def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
+        """Make the pass; returns what has taken each shard, the one that is given if it is one."""
+
+    def step(
+        self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[LloydStep]:
+        """Sum the rows closest to each center, shard by shard."""
+
+    def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
+        """Score rows, shard by shard."""
+
+
+def engine_of_pass(channel: Channel, wanted: Hyperparameters, n_gpus: int) -> Engine:
+    """Return where the one pass is made.
+
+    Parameters
+    ----------
+    channel : Channel
+    wanted : Hyperparameters
+    n_gpus : int
+        That can be used; 0 for none.
+
+    Notes
+    -----
+    Sparse rows are left to the processor, and numbers in texts where reading them takes longer
+    than clustering them, if both may be used.
+    """
+    host = HostEngine(channel, wanted)
+    if not n_gpus:
+        return host
+    reason = _why_host(channel, wanted)
+    if reason:
+        _log.info("the processor takes the data: %s", reason)
+        return host
+    return GpuEngine(channel, wanted, n_gpus)
+
+
+def _why_host(channel: Channel, wanted: Hyperparameters) -> str:
+    """Return why a GPU does not take a channel, or nothing."""
+    if may_be_taken_raw(channel, wanted):
+        is_dense = all(map(is_plain, _whole(channel, wanted)))
+        return "" if is_dense else "its first records are not all dense, and alike"
+    few = n_centers_of(wanted) < _TEXT_CENTERS * available_cpus()
+    is_read_longer = is_text(channel) and wanted.device == "auto" and few
+    return "texts are read longer than they are clustered" if is_read_longer else ""
+
+
+def engine_of_model(channel: Channel, wanted: Hyperparameters, n_gpus: int) -> Engine:
+    """Return where the rows of a channel are searched among the final centers."""
+    host = HostEngine(channel, wanted)
+    if not n_gpus or not may_be_taken_raw(channel, wanted):
+        return host
+    whole = _whole(channel, wanted)
+    n_bytes = sum(n_bytes_of(reader.sources) for reader in whole)
+    if n_bytes * wanted.k < _WORTH_A_PASS or not all(map(is_plain, whole)):
+        return host
+    return GpuEngine(channel, wanted, n_gpus)
+
+
+def _whole(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> list[BatchReader]:
+    """Return one reader for all that there is, if there is anything."""
+    return readers_of(channel, dataclasses.replace(wanted, num_workers=1), epoch)
+
+
+class HostEngine:
+    """Processes of this host."""
+
+    def __init__(self, channel: Channel, wanted: Hyperparameters) -> None:
+        self._channel, self._wanted = channel, wanted
+
+    def readers(self, epoch: int = 0) -> list[BatchReader]:
+        """Return a reader for each worker that has something to read."""
+        return readers_of(self._channel, self._wanted, epoch)
+
+    def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
+        """Make the pass."""
+        kmeans.set_params(device="cpu")  # a driver cannot be used on both sides of a fork
+        if len(readers) > 1:
+            _log.info("%d processes share the data", len(readers))
+            kmeans = kmeans.shard(len(readers))
+        return run_pass(partial(tasks.summarise, kmeans), readers, tell)
+
+    def step(
+        self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[LloydStep]:
+        """Sum the rows closest to each center."""
+        return run_pass(partial(tasks.step, model), readers, tell)
+
+    def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
+        """Score rows."""
+        return run_pass(partial(tasks.score, model), readers, tell)
+
+
+class GpuEngine:
+    """The GPUs of this host."""
+
+    def __init__(self, channel: Channel, wanted: Hyperparameters, n_gpus: int) -> None:
+        self._channel, self._wanted, self._n_gpus = channel, wanted, n_gpus
+        self._raw = may_be_taken_raw(channel, wanted)
+
+    def readers(self, epoch: int = 0) -> list[BatchReader]:
+        """Return a reader for each GPU that is worth its start."""
+        readers = _whole(self._channel, self._wanted, epoch)
+        n_bytes = sum(n_bytes_of(reader.sources) for reader in readers)
+        n = min(self._n_gpus, n_bytes // _BYTES_A_GPU)
+        if n < 2:
+            return readers
+        wanted = dataclasses.replace(self._wanted, num_workers=n)
+        return readers_of(self._channel, wanted, epoch)
+
+    def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
+        """Make the pass."""
+        shards = [kmeans]
+        if len(readers) > 1:
+            _log.info("%d GPUs share the data", len(readers))
+            shards = [
+                kmeans.shard(len(readers)).set_params(device=device_of(i))
+                for i in range(len(readers))
+            ]
+        take = device_tasks.summarise if self._raw else tasks.summarise
+        work: list[Task[KMeans]] = [partial(take, shard) for shard in shards]
+        return run_in_threads(work, readers, tell)
+
+    def step(
+        self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[LloydStep]:
+        """Sum the rows closest to each center."""
+        work: list[Task[LloydStep]] = [
+            partial(device_tasks.step, device_of(i), model) for i in range(len(readers))
+        ]
+        return run_in_threads(work, readers, tell)
+
+    def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
+        """Score rows."""
+        work: list[Task[Score]] = [
+            partial(device_tasks.score, device_of(i), model) for i in range(len(readers))
+        ]
+        return run_in_threads(work, readers, tell)
+
+
+def device_of(index: int) -> str:
+    """Return the name of a GPU."""
+    return f"gpu:{index}"
