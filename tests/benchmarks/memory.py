@@ -147,7 +147,7 @@ def folder(parent: Path | None) -> Iterator[Path]:
 
 def parameters_of(k: int) -> Parameters:
     """Return the parameters a job of so many clusters has."""
-    return KMeans(k, init="random")._checked()
+    return KMeans(k, init="random").checked_parameters()
 
 
 def stated(n_features: int, k: int) -> float:

@@ -98,7 +98,7 @@ def run_one(way: str, path: Path, n_clusters: int) -> dict[str, float]:
 
 def stated_bytes(shape: Shape) -> int:
     """Return what `onepass.KMeans` says it takes for sparse rows."""
-    p = KMeans(shape.n_clusters)._checked()
+    p = KMeans(shape.n_clusters).checked_parameters()
     n_sampled = min(shape.n_rows, Parameters.n_sampled_sparse(p, shape.n_features))
     batch = p.n_in_first_batch(shape.n_features)
     return (

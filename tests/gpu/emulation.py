@@ -240,6 +240,7 @@ def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
             Stream=Stream,
             runtime=runtime,
             alloc_pinned_memory=bytearray,
+            memory=SimpleNamespace(OutOfMemoryError=MemoryError),
             get_cublas_handle=lambda: 0,
             get_current_stream=lambda: main,
         ),

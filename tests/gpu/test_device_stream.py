@@ -7,7 +7,8 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
-from onepass.cluster.device_stream import DeviceStream, most_rows
+from onepass.cluster.device_plan import most_rows
+from onepass.cluster.device_stream import DeviceStream
 from onepass.cluster.device_summary import DeviceSummary
 from onepass.cluster.kernels import gpu
 from onepass.cluster.kernels.on_device import Coins, DeviceBatch
@@ -39,8 +40,8 @@ def mixture(n, d, k, seed=0):
 @pytest.fixture
 def stream(device, monkeypatch):
     """Make a stream on the device, whose batches are small."""
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
-    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)  # for the sake of the emulation
 
     def make(wanted, d, seed=0):
@@ -188,10 +189,10 @@ def test_first_centers_may_be_chosen_there(stream, monkeypatch):
 
 
 def test_trials_are_fewer_where_rows_take_less_time(device, monkeypatch):
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
-    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
-    monkeypatch.setattr("onepass.cluster.scaled.find_gpu", lambda _: device)
-    monkeypatch.setattr("onepass.cluster.kmeans.find_gpu", lambda _: device)
+    monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.scaled.find_gpu_for", lambda *_: device)
+    monkeypatch.setattr("onepass.cluster.kmeans.find_gpu_for", lambda *_: device)
     rows = mixture(1200, 3, 4)
     counts = {}
     for chosen in ("cpu", "gpu"):

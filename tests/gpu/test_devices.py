@@ -30,8 +30,8 @@ def visible(monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Batches of a device as small as others; one block of few threads, for the emulation."""
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 1)
-    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)
 
 

@@ -33,8 +33,8 @@ def agree(ours, theirs):
 @pytest.fixture
 def small(monkeypatch):
     """Let batches be of 100 rows."""
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 100)
-    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 100)
+    monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
 
 
 @pytest.mark.usefixtures("small")

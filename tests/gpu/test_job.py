@@ -24,8 +24,8 @@ MEANS = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]])
 @pytest.fixture
 def small(monkeypatch):
     """Let a device be worth its start for a few rows."""
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 200)
-    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 200)
+    monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)
     monkeypatch.setattr(engines, "_WORTH_A_PASS", 0)
     monkeypatch.setattr(engines, "_BYTES_A_GPU", 20_000)

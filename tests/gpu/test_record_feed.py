@@ -34,8 +34,8 @@ def small(device, monkeypatch):
     """Let batches, blocks and what is decoded between them be small; count what is unpacked."""
     assert device.name
     monkeypatch.setattr(devices, "visible_gpus", lambda: 1)
-    monkeypatch.setattr("onepass.cluster.device_stream._LEAST_ROWS", 300)
-    monkeypatch.setattr("onepass.cluster.device_stream._ROW_VALUES", 1)
+    monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 300)
+    monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)
     monkeypatch.setattr(record_feed, "_BLOCK_BYTES", 130 * STRIDE)
     monkeypatch.setattr(record_feed, "_FEWEST_DECODED", 20)

@@ -56,6 +56,7 @@ for module, names in (
     (cupy, "RawModule empty zeros asarray asnumpy get_default_memory_pool"),
     (cupy.cuda, "Device Stream runtime alloc_pinned_memory get_cublas_handle get_current_stream"),
     (cupy.cuda.Stream, "record wait_event synchronize"),
+    (cupy.cuda.memory, "OutOfMemoryError"),
     (cupy.cuda.Event, "synchronize"),
     (cupy.cuda.MemoryPointer, "ptr memset_async copy_from_host_async"),
     (cupy.cuda.runtime, "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),

@@ -10,6 +10,7 @@ import pytest
 from onepass.errors import UserError
 from onepass.resources import visible_gpus
 from onepass.sagemaker.paths import Paths
+from onepass.training import algorithm
 from onepass.training import job as jobs
 from onepass.training.progress import LogProgress
 
@@ -41,7 +42,7 @@ def test_wanting_a_gpu_and_none_is_refused(opt_ml, blobs):
 @pytest.mark.parametrize("given", [{"device": "cpu"}, {"_num_gpus": "0"}])
 def test_without_a_gpu_nobody_looks_for_one(opt_ml, blobs, caplog, monkeypatch, given):
     asked = []
-    monkeypatch.setattr(jobs, "find_gpus", lambda wanted, _: asked.append(wanted) or [])
+    monkeypatch.setattr(algorithm, "find_gpus", lambda wanted, _: asked.append(wanted) or [])
     caplog.set_level(logging.INFO)
     opt_ml.put(blobs)
     run(opt_ml, **given)
@@ -50,8 +51,8 @@ def test_without_a_gpu_nobody_looks_for_one(opt_ml, blobs, caplog, monkeypatch, 
 
 
 def test_the_log_names_the_gpu_which_one_process_feeds(opt_ml, blobs, caplog, monkeypatch):
-    card = SimpleNamespace(name="a card", n_bytes=2**33)
-    monkeypatch.setattr(jobs, "find_gpus", lambda _, most: [card] * min(most, 1))
+    card = SimpleNamespace(name="a card", n_bytes=2**33, free_bytes=lambda: 2**33)
+    monkeypatch.setattr(algorithm, "find_gpus", lambda _, most: [card] * min(most, 1))
     caplog.set_level(logging.INFO)
     opt_ml.put(blobs)
     run(opt_ml, _num_gpus="4", num_workers="2")

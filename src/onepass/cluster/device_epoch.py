@@ -7,9 +7,9 @@ import numpy as np
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.batches import WeightedSamples
 from onepass.cluster.device_batch import FillingBatch, IrregularRowError, check_report
+from onepass.cluster.device_plan import most_rows
 from onepass.cluster.device_rows import PRODUCTS, sums_of
 from onepass.cluster.device_search import DeviceSearch
-from onepass.cluster.device_stream import most_rows
 from onepass.cluster.epoch import LloydStep, sum_shard
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.kernels.gpu import Gpu

@@ -11,7 +11,9 @@ from onepass.cluster.kernels.on_device import Array, DeviceBatch, Found
 from onepass.cluster.kernels.results import Sums
 
 PRODUCTS = 2**26
-"""Held at once: 256 MiB."""
+"""Held at once: 256 MiB, or less where memory is short."""
+
+_SHARE = 16
 
 
 class DeviceRows:
@@ -82,7 +84,8 @@ class DeviceRows:
         rows, (n, d) = self._batch.rows, centers.shape
         search = self._search
         if search is None or search.room < n:
-            search = self._search = DeviceSearch(self._gpu, n, d, PRODUCTS)
+            n_products = min(PRODUCTS, self._gpu.free_bytes() // (4 * _SHARE))
+            search = self._search = DeviceSearch(self._gpu, n, d, n_products)
             is_checked = not search.tf32
         else:
             is_checked = True

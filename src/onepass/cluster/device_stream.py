@@ -17,6 +17,7 @@ from onepass.cluster.core_set import Msd
 from onepass.cluster.device_batch import FillingBatch, IrregularRowError
 from onepass.cluster.device_finish import DeviceWorkshop
 from onepass.cluster.device_lloyd import choose_rows
+from onepass.cluster.device_plan import batch_rows, plan
 from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import Age, DeviceSample
 from onepass.cluster.device_summary import DeviceSummary
@@ -30,8 +31,6 @@ from onepass.cluster.stream import Stream
 from onepass.cluster.summary import Absorbed, Summary, n_starting
 from onepass.cluster.trials import TrialSettings
 
-_ROW_VALUES, _PRODUCTS = 2**24, 2**26
-_LEAST_ROWS = 1024
 _DRAWING = 3
 _PACE = 100
 _WORTH_CHOOSING = 2**36
@@ -55,7 +54,7 @@ class DeviceStream(Stream[Rows]):
 
     Notes
     -----
-    Centers move once a batch: every ``max(batch_size, most_rows(...))`` rows.
+    Centers move once a batch, of `onepass.cluster.device_plan.batch_rows`.
     """
 
     def __init__(
@@ -87,10 +86,8 @@ class DeviceStream(Stream[Rows]):
 
     @property
     def batch_rows(self) -> int:
-        """Rows of a batch on the device."""
-        n_centers = self._parameters.n_centers
-        liked = most_rows(self.n_features, n_centers + n_centers // 8)
-        return max(self._parameters.n_in_batch(self.n_features), liked)
+        """Rows of a batch on the device; fewer where its memory is short."""
+        return batch_rows(self._parameters, self.n_features)
 
     @property
     def long_term_msd(self) -> float:
@@ -281,12 +278,13 @@ class DeviceStream(Stream[Rows]):
         summary = self.summary
         if not isinstance(summary, Summary):
             raise TypeError("only dense rows are taken on a device")
-        gpu, most = self.gpu, self.batch_rows
+        gpu = self.gpu
+        most, n_products, _ = plan(self._parameters, self.n_features, gpu.free_bytes())
         origin = (summary.sums.sum(axis=0) / summary.weights.sum()).astype(np.float32)
         seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
         self._service_cost = summary.service_cost
         return _OnDevice(
-            DeviceSummary(gpu, summary, origin, _PRODUCTS, self._fits),
+            DeviceSummary(gpu, summary, origin, n_products, self._fits),
             DeviceSample(gpu, self._reservoir.capacity, self._reservoir.kept(), origin, most),
             FillingBatch(gpu, most, origin),
             tuple(int(seed) for seed in seeds.generate_state(2, np.uint64)),
@@ -322,8 +320,3 @@ class _OnDevice(NamedTuple):
     sample: DeviceSample
     filling: FillingBatch
     seeds: tuple[int, ...]  # of openings, and of draws
-
-
-def most_rows(n_features: int, n_centers: int) -> int:
-    """Return how many rows of a batch a device likes: 64 MiB of them, 256 MiB of products."""
-    return max(_LEAST_ROWS, min(_ROW_VALUES // n_features, _PRODUCTS // n_centers))

@@ -12,7 +12,8 @@ import numpy as np
 
 from onepass.cluster.arrays import Indices, Labels, Rows
 from onepass.cluster.device_batch import check_report
-from onepass.cluster.device_search import DeviceSearch, aligned, gpu_indices
+from onepass.cluster.device_plan import most_centers
+from onepass.cluster.device_search import DeviceSearch, gpu_indices
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import (
     Array,
@@ -237,8 +238,3 @@ def new_holdings(gpu: Gpu, n: int, n_features: int) -> DeviceHoldings:
         gpu.empty(n, np.float64),
         gpu.empty(n, np.float64),
     )
-
-
-def most_centers(capacity: int, n_centers: int = 0) -> int:
-    """Return how many centers a summary may have on a device, the last batch's included."""
-    return aligned(max(n_centers, capacity) + n_openings(capacity))

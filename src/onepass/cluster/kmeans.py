@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Rows
 from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
-from onepass.cluster.devices import Device, find_gpu
+from onepass.cluster.device_plan import find_gpu_for
+from onepass.cluster.devices import Device
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
 from onepass.cluster.model import KMeansModel
@@ -290,7 +291,7 @@ class KMeans(Estimator):
         UserError
             When fewer rows than clusters have been taken.
         """
-        parameters = self._checked()
+        parameters = self.checked_parameters()
         if self._stream is None or self._stream.n_rows < parameters.n_clusters:
             raise UserError(
                 f"{self.n_samples_seen_} rows of a weight above zero cannot make "
@@ -377,8 +378,10 @@ class KMeans(Estimator):
         """Mean squared distance of all rows to the centers that absorbed them."""
         return self._stream.long_term_msd if self._stream else 0.0
 
-    def _checked(self) -> Parameters:
-        return Parameters(**{field.name: getattr(self, field.name) for field in fields(Parameters)})
+    def checked_parameters(self) -> Parameters:
+        """Return the parameters, refused where they are not what is accepted."""
+        given = {field.name: getattr(self, field.name) for field in fields(Parameters)}
+        return Parameters(**given)
 
     def _begun_with(self, first: Samples) -> ScaledStream:
         return self._begun(first.shape[1], sparse=isinstance(first, SparseRows))
@@ -386,9 +389,11 @@ class KMeans(Estimator):
     def _begun(self, n_features: int, *, sparse: bool = False) -> ScaledStream:
         """Return the stream, a new one if none has begun."""
         if self._stream is None:
-            parameters = self._checked()
+            parameters = self.checked_parameters()
             if parameters.device.startswith("gpu"):
-                find_gpu(parameters.device)  # now, and not when there is enough to do for it
+                find_gpu_for(
+                    parameters, n_features
+                )  # now, and not when there is enough to do for it
             self._stream = ScaledStream(
                 parameters,
                 n_features,

@@ -9,8 +9,9 @@ from typing import Any
 from onepass.cluster.arrays import Rows, Weighted
 from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
 from onepass.cluster.core_set import Msd
+from onepass.cluster.device_plan import find_gpu_for
 from onepass.cluster.device_stream import DeviceStream
-from onepass.cluster.devices import find_gpu, may_be_gpu
+from onepass.cluster.devices import may_be_gpu
 from onepass.cluster.finish import Finished
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.parameters import Parameters
@@ -142,7 +143,7 @@ class ScaledStream:
         parts, device = dense_parts(*wanted), self._parameters.device
         if not may_be_gpu(device):
             return Stream(self._parameters, parts, self._seed)
-        look = partial(find_gpu, device)
+        look = partial(find_gpu_for, self._parameters, self.n_features)
         return DeviceStream(self._parameters, parts, self._seed, look, self._scale.fits)
 
     def _scale_to(self, exponent: int) -> None:

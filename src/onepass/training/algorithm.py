@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 
-from onepass.cluster.devices import Device
+from onepass.cluster.device_plan import has_room
+from onepass.cluster.devices import Device, find_gpus
+from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.parameters import auto_center_factor
 from onepass.cluster.seeding import Seeding
@@ -39,6 +42,20 @@ def n_centers_of(wanted: Hyperparameters) -> int:
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
 
 
+def usable_gpus(wanted: Hyperparameters) -> list[Gpu]:
+    """Return the GPUs that a job is done on: those wanted that have memory enough.
+
+    Raises
+    ------
+    UserError
+        When a GPU is wanted and there is none, or none of them has; before any data is read.
+    """
+    most = sys.maxsize if wanted.num_gpus == "auto" else wanted.num_gpus
+    found = find_gpus(device_of(wanted), most)
+    parameters = _kmeans_of(wanted).checked_parameters()
+    return [gpu for gpu in found if has_room(gpu, parameters, wanted.feature_dim)]
+
+
 def make_kmeans(wanted: Hyperparameters) -> KMeans:
     """Return an instance that has seen nothing yet; what was left to us is told in the log."""
     if wanted.extra_center_factor == "auto":
@@ -51,6 +68,10 @@ def make_kmeans(wanted: Hyperparameters) -> KMeans:
             rows_at_once(wanted),
             wanted.feature_dim,
         )
+    return _kmeans_of(wanted)
+
+
+def _kmeans_of(wanted: Hyperparameters) -> KMeans:
     return KMeans(
         wanted.k,
         init=_SEEDING[wanted.init_method],

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +16,12 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
-from onepass.cluster.devices import find_gpus
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
 from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
-from onepass.training.algorithm import device_of, make_kmeans
+from onepass.training.algorithm import make_kmeans, usable_gpus
 from onepass.training.engines import engine_of_model, engine_of_pass
 from onepass.training.log import JobLog, log_setup
 from onepass.training.passes import Seen, ShardError, Tell
@@ -108,9 +106,7 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
         raise UserError(
             f"the job has {len(job.hosts)} hosts; this version trains on one (InstanceCount: 1)"
         )
-    wanted = job.hyperparameters
-    most = sys.maxsize if wanted.num_gpus == "auto" else wanted.num_gpus
-    gpus = find_gpus(device_of(wanted), most)
+    gpus = usable_gpus(job.hyperparameters)
     log_setup(job, gpus)
     try:
         for channel in (job.train, job.test):

@@ -9,6 +9,8 @@ and weights are float64 or None for 1 each. Work is queued: nothing waits for th
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -32,7 +34,7 @@ from onepass.cluster.kernels.on_device import (
     Terms,
     blank_report,
 )
-from onepass.errors import UserError
+from onepass.errors import PlatformError, UserError
 
 _THREADS = 256
 _ONE_BLOCK = 1024
@@ -157,15 +159,18 @@ class Gpu:
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return memory on the device."""
-        return self._cupy.empty(shape, dtype)
+        with self._room():
+            return self._cupy.empty(shape, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return memory on the device, cleared."""
-        return self._cupy.zeros(shape, dtype)
+        with self._room():
+            return self._cupy.zeros(shape, dtype)
 
     def put(self, array: npt.NDArray[Any]) -> Array:
         """Copy an array to the device."""
-        return self._cupy.asarray(array)
+        with self._room():
+            return self._cupy.asarray(array)
 
     def get(self, array: Array) -> npt.NDArray[Any]:
         """Copy an array from the device, when what was queued before is done."""
@@ -477,6 +482,16 @@ class Gpu:
         """Rename the first n labels: label c becomes ``mapping[c]``."""
         grid = (-(-n // _THREADS),)
         self._run("relabel", grid, _THREADS, labels, _i64(n), self.put(mapping))
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Say what is wrong where memory has run out after all."""
+        try:
+            yield
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            raise PlatformError(
+                f"{self.name} has no memory left, though it had enough when it was asked: {error}"
+            ) from error
 
     def _warps(self, name: str, n_warps: int, *arguments: Any) -> None:
         """Run a kernel with a warp for each row, or for each of whatever it takes."""

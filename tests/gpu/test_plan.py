@@ -1,0 +1,95 @@
+"""What is taken of a GPU's memory is planned, and is no more than was planned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onepass import KMeans
+from onepass.cluster import device_plan
+from onepass.cluster.device_plan import has_room, plan
+from onepass.cluster.kernels import gpu
+from onepass.cluster.kernels.gpu import NoGpuError
+from onepass.cluster.record_intake import N_SLOTS
+from onepass.errors import PlatformError, UserError
+from onepass.training import record_feed
+
+
+def parameters(k=500, **named):
+    return KMeans(k, **named).checked_parameters()
+
+
+def test_with_memory_enough_all_is_as_liked():
+    planned = plan(parameters(), 400, 80 * 2**30)
+    assert planned[:2] == (2**26 // 2250, 2**26)
+    assert planned.n_bytes < 3 * 2**30
+    assert plan(parameters(10), 26, 16 * 2**30).batch_rows == 2**26 // 562
+
+
+def test_blocks_on_their_way_are_planned_for():
+    assert device_plan._SLOTS == N_SLOTS * record_feed._BLOCK_BYTES
+
+
+@pytest.mark.parametrize(("k", "d"), [(500, 400), (10, 26), (10_000, 784), (2, 100_000)])
+def test_with_less_memory_less_is_held_at_once_and_no_more_than_there_is(k, d):
+    wanted = parameters(k, reservoir_bytes=2**26)
+    free, before = 80 * 2**30, None
+    while True:
+        try:
+            planned = plan(wanted, d, free)
+        except NoGpuError:
+            break
+        assert planned.n_bytes <= 0.9 * free
+        assert planned.batch_rows >= device_plan._LEAST_ROWS
+        if before:
+            assert planned.batch_rows <= before.batch_rows
+            assert planned.n_products <= before.n_products
+        free, before = int(free * 0.99), planned
+    assert before.batch_rows <= 2048
+    assert before.n_products < 2 * max(device_plan._LEAST_PRODUCTS, 4 * wanted.n_centers)
+
+
+def test_what_does_not_fit_is_refused_with_figures():
+    with pytest.raises(NoGpuError) as caught:
+        plan(parameters(100_000), 3000, 2**34)
+    assert str(caught.value) == (
+        "it has 16.00 GiB free, and 400000 centers of 3000 features with a sample of 200000 rows "
+        "take 42.99 GiB: lower k, extra_center_factor or reservoir_mib"
+    )
+
+
+class TestTooSmallACard:
+    """Nothing begins on one: the processor takes over, or the job is refused."""
+
+    @pytest.fixture
+    def card(self, emulated, monkeypatch):
+        emulated(memory=2**28)
+        monkeypatch.setattr("onepass.cluster.devices.visible_gpus", lambda: 1)
+        return gpu.Gpu()
+
+    def test_where_it_is_demanded(self, card):
+        why = "device=gpu: an emulation is too small: it has 0.25 GiB free, and .* or take device"
+        with pytest.raises(UserError, match=why):
+            has_room(card, parameters(device="gpu"), 400)
+        with pytest.raises(UserError, match=why):
+            KMeans(500, device="gpu").partial_fit(np.zeros((10, 400), np.float32))
+
+    def test_where_it_is_not(self, card, caplog):
+        assert not has_room(card, parameters(), 400)
+        [told] = caplog.messages
+        assert told.startswith("computing on the CPU: an emulation is too small: it has 0.25 GiB")
+
+
+def test_memory_that_has_gone_meanwhile_is_an_error_of_the_surroundings(emulated):
+    cupy = emulated()
+    card = gpu.Gpu()
+
+    def none_left(*_):
+        raise cupy.cuda.memory.OutOfMemoryError("out of memory")
+
+    cupy.empty = cupy.zeros = cupy.asarray = none_left
+    for take in (card.empty, card.zeros):
+        with pytest.raises(PlatformError, match="an emulation has no memory left"):
+            take(10, np.float32)
+    with pytest.raises(PlatformError, match="an emulation has no memory left"):
+        card.put(np.zeros(3))
