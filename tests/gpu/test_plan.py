@@ -33,20 +33,22 @@ def test_blocks_on_their_way_are_planned_for():
 @pytest.mark.parametrize(("k", "d"), [(500, 400), (10, 26), (10_000, 784), (2, 100_000)])
 def test_with_less_memory_less_is_held_at_once_and_no_more_than_there_is(k, d):
     wanted = parameters(k, reservoir_bytes=2**26)
-    free, before = 80 * 2**30, None
-    while True:
+    fits, fails = 80 * 2**30, 0
+    before = plan(wanted, d, fits)
+    while fits - fails > 1:
+        free = (fits + fails) // 2
         try:
             planned = plan(wanted, d, free)
         except NoGpuError:
-            break
+            fails = free
+            continue
+        fits = free
         assert planned.n_bytes <= 0.9 * free
-        assert planned.batch_rows >= device_plan._LEAST_ROWS
-        if before:
-            assert planned.batch_rows <= before.batch_rows
-            assert planned.n_products <= before.n_products
-        free, before = int(free * 0.99), planned
-    assert before.batch_rows <= 2048
-    assert before.n_products < 2 * max(device_plan._LEAST_PRODUCTS, 4 * wanted.n_centers)
+        assert planned.batch_rows <= before.batch_rows
+        assert planned.n_products <= before.n_products
+        before = planned
+    assert device_plan._LEAST_ROWS <= before.batch_rows < 2 * device_plan._LEAST_ROWS
+    assert before.n_products < 2 * max(device_plan._LEAST_PRODUCTS, 5 * wanted.n_centers)
 
 
 def test_what_does_not_fit_is_refused_with_figures():
