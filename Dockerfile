@@ -1,5 +1,5 @@
 # One image that trains and serves:  docker build -t onepass .
-# Both stages stand on the same base, so the environment's link to its Python holds in either.
+# All stages stand on the same base, so the environment's link to its Python holds in each.
 # Any Debian-like base with python3 and its venv module will do.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
@@ -33,7 +33,7 @@ RUN tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
     && /opt/onepass/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
         /opt/onepass/lib
 
-FROM ${BASE_IMAGE} AS cpu
+FROM ${BASE_IMAGE} AS runtime
 ARG VERSION=0.1.0
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       com.amazonaws.sagemaker.capabilities.multi-models="true" \
@@ -44,7 +44,6 @@ LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port="true" \
       org.opencontainers.image.version="${VERSION}"
 # A base that comes with pip loses it: nothing is installed at run time.
 RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/bin/pip*
-COPY --from=builder /opt/onepass /opt/onepass
 # A caller that sets an entrypoint of its own still finds `train` and `serve`.
 COPY container/train container/serve /usr/local/bin/
 ENV PATH=/opt/onepass/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -53,3 +52,28 @@ EXPOSE 8080
 # the image runs as any other user just as well.
 ENTRYPOINT ["onepass"]
 CMD ["train"]
+
+FROM runtime AS cpu
+COPY --from=builder /opt/onepass /opt/onepass
+
+# CUDA's libraries are wheels, too; the driver comes with the machine.
+FROM builder AS gpu-builder
+COPY container/gpu.lock ./
+RUN tools/bin/pip --python /opt/onepass/bin/python install --no-compile \
+        --require-hashes --only-binary :all: -r gpu.lock \
+    # Headers and static libraries, of use to compilers of other programs.
+    && cd /opt/onepass/lib/python3*/site-packages \
+    && find cupy* nvidia -type d -name tests -prune -exec rm -r {} + \
+    && rm -rf nvidia/cublas/include nvidia/cublas/lib/libnvblas.so.* \
+    && /opt/onepass/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+        cuda cupy cupyx cupy_backends
+
+# With CUDA:  docker build --target gpu -t onepass:gpu .
+# What is compiled for a kind of GPU is kept where any user may write.
+FROM runtime AS gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    CUPY_CACHE_DIR=/tmp/onepass-kernels
+COPY --from=gpu-builder /opt/onepass /opt/onepass
+
+# What is built unless another target is asked for.
+FROM cpu

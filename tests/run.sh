@@ -41,7 +41,8 @@ make_oracle() {
 build_image() {
     local base=()
     [ -n "${ONEPASS_BASE_IMAGE:-}" ] && base=(--build-arg "BASE_IMAGE=$ONEPASS_BASE_IMAGE")
-    if docker build --network=host "${base[@]}" --tag "$ONEPASS_IMAGE" . >.cache/image.log 2>&1; then
+    if docker build --network=host --target cpu "${base[@]}" --tag "$ONEPASS_IMAGE" . \
+        >.cache/image.log 2>&1; then
         docker image inspect --format '{{.Id}} {{.Size}} bytes' "$ONEPASS_IMAGE"
     else
         tail -n 30 .cache/image.log

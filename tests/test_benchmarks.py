@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_core_set(tmp_path):
 def test_factor(tmp_path):
     table = run("factor", "--sets", "tiny", "--seeds", 1, "--cache", tmp_path)
     assert "(auto): 1.000" in table
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="there is no C++")
+def test_headline(tmp_path):
+    shape = ("--rows", 3000, "--features", 8, "--clusters", 5, "--files", 2)
+    few = ("--rounds", 1, "--batch-sizes", 100, "--peers", "minibatch", "flash-kmeans")
+    table = run("headline", "--emulated", *shape, *few, "--folder", tmp_path)
+    for name in ("read and copied", "products", "search", "consolidate", "mini_batch_size=100"):
+        assert f"| {name} |" in table or f", {name} |" in table
+    assert re.search(r"scikit-learn, MiniBatchKMeans \| [\d.]+ \|", table)
+    assert re.search(r"as any later job \| [\d.]+ \| [\d.]+ \| 0\.7", table)
+    assert (
+        "| flash | | | | not run: ModuleNotFoundError" in table or "flash-kmeans, random" in table
+    )
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from onepass.training.tasks import Score
 
 def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
     """Take one shard's part of the pass, from records as they lie in the files."""
-    if feed(_Stream(kmeans), reader, tell):
+    if feed(_StreamSink(kmeans), reader, tell):
         return kmeans.flush()
     return tasks.summarise(kmeans, reader, tell)
 
@@ -32,7 +32,7 @@ def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) ->
     if gpu is None:
         return tasks.step(model, reader, tell)
     epoch = DeviceEpoch(gpu, model)
-    if not feed(_Epoch(epoch), reader, tell):
+    if not feed(EpochSink(epoch), reader, tell):
         with closing(iter(reader)) as batches:
             for i, batch in enumerate(batches, start=1):
                 epoch.push(check_weighted(batch, None))
@@ -45,7 +45,7 @@ def score(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -
     return Score(step(device, model, reader, tell).inertia, reader.n_rows)
 
 
-class _Stream:
+class _StreamSink:
     """A stream as where rows go."""
 
     def __init__(self, kmeans: KMeans) -> None:
@@ -61,17 +61,25 @@ class _Stream:
         return self._kmeans.short_term_msd_, self._kmeans.long_term_msd_
 
 
-class _Epoch:
-    """A further epoch as where rows go."""
+class EpochSink:
+    """A further epoch as where rows go.
+
+    Parameters
+    ----------
+    epoch : DeviceEpoch
+    """
 
     def __init__(self, epoch: DeviceEpoch) -> None:
         self._epoch = epoch
 
     def take(self, rows: Rows) -> None:
+        """Take rows that were decoded."""
         self._epoch.push(check_weighted(rows, None))
 
     def record_intake(self, n_rows: int) -> RecordIntake | None:
+        """Return what takes records as they are."""
         return self._epoch.record_intake(n_rows)
 
     def msds(self) -> tuple[float, float]:
+        """Return nothing to speak of: no centers move."""
         return 0.0, 0.0
