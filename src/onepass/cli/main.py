@@ -186,8 +186,20 @@ def serve(base: Path, port: int | None) -> None:
     show_default=True,
     help="The form of the answer; 'text/csv; verbose=true' has the distances to all clusters.",
 )
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    help="What searches: a GPU where there is one, the processor, or a GPU and nothing else.",
+)
 def predict(
-    model: Path, inputs: tuple[str, ...], output: str, content_type: str | None, accept: str
+    model: Path,
+    inputs: tuple[str, ...],
+    output: str,
+    content_type: str | None,
+    accept: str,
+    device: str,
 ) -> None:
     """Find the closest cluster of each row in files, and how far it is.
 
@@ -197,14 +209,15 @@ def predict(
     - is standard input.
 
     Answers are those of `serve`, of all rows in their order, with an end of the last line; memory
-    does not grow with their number. A file is written whole, or not at all.
+    does not grow with their number. A file is written whole, or not at all. On a GPU, distances may
+    differ in the last digits.
 
     Exit codes: 0 scored; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
     130 stopped by Ctrl-C; 143 stopped by SIGTERM.
     """
     from onepass.cli.predict import Asked, run_prediction
 
-    raise SystemExit(run_prediction(Asked(model, inputs, output, content_type, accept)))
+    raise SystemExit(run_prediction(Asked(model, inputs, output, content_type, accept, device)))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class Asked(NamedTuple):
     output : str
     content_type : str or None
     accept : str
+    device : str
+        "auto", "cpu" or "gpu".
     """
 
     model: Path
@@ -46,6 +48,7 @@ class Asked(NamedTuple):
     output: str
     content_type: str | None
     accept: str
+    device: str = "auto"
 
 
 def run_prediction(asked: Asked) -> int:
@@ -94,7 +97,7 @@ def _predict(asked: Asked, told: MediaType | None, wanted: Wanted) -> ScoredFile
     from onepass.artifact.model_file import load_model
 
     inputs = _inputs(asked.inputs, told)
-    model = load_model(asked.model)
+    model = _on_device(load_model(asked.model), asked.device)
     if asked.output == STANDARD:
         scored = _score(model, inputs, sys.stdout.buffer, wanted)
         sys.stdout.buffer.flush()
@@ -104,6 +107,18 @@ def _predict(asked: Asked, told: MediaType | None, wanted: Wanted) -> ScoredFile
         Path(asked.output), lambda file: found.append(_score(model, inputs, file, wanted))
     )
     return found[0]
+
+
+def _on_device(model: KMeansModel, wanted: str) -> KMeansModel:
+    """Return the model, or the same on a GPU."""
+    from onepass.cluster.devices import find_gpu
+
+    gpu = find_gpu(wanted)
+    if gpu is None:
+        return model
+    from onepass.cluster.device_model import DeviceModel
+
+    return DeviceModel(model.centers, gpu)
 
 
 def _inputs(names: Sequence[str], told: MediaType | None) -> list[Input]:

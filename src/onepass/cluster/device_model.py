@@ -1,0 +1,79 @@
+"""A model whose answers to many rows at once come from a GPU."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+import numpy as np
+
+from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
+from onepass.cluster.batches import Given, checked
+from onepass.cluster.device_batch import FillingBatch
+from onepass.cluster.device_plan import most_rows
+from onepass.cluster.device_rows import PRODUCTS
+from onepass.cluster.device_search import DeviceSearch
+from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.model import Assignment, KMeansModel
+
+_WORTH = 2**27
+"""Products: fewer are made by the processor before they could have been copied there and back."""
+
+
+class DeviceModel(KMeansModel):
+    """A `KMeansModel` for files of rows.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_clusters, n_features), float32
+    gpu : Gpu
+        Used by one thread at a time.
+
+    Notes
+    -----
+    Products are made in float32, and distances from the differences. They may differ from those of
+    the processor in the last digits, and so may the cluster of a row midway between two centers.
+    Few rows, sparse ones, and values whose squares leave the range of float32 are left to the
+    processor. Memory of the device: ``4 n d + 8 k d`` bytes with n rows of a batch, and 256 MiB.
+    """
+
+    def __init__(self, centers: Rows, gpu: Gpu) -> None:
+        super().__init__(centers)
+        k, d = centers.shape
+        origin = centers.mean(axis=0, dtype=np.float64).astype(np.float32)
+        shifted = (centers.astype(np.float64) - origin).astype(np.float32)
+        search = DeviceSearch(gpu, k, d, PRODUCTS, tf32=False)
+        search.among(gpu.put(shifted), k)
+        there = _There(gpu, search, FillingBatch(gpu, most_rows(d, k), origin))
+        object.__setattr__(self, "_there", there)  # as it is frozen otherwise
+
+    def assign(self, X: Given) -> Assignment:
+        """Find the closest center of each row, and how far it is; see `KMeansModel`."""
+        there: _There = self.__dict__["_there"]
+        rows, largest = checked(X, self.n_features)
+        is_worth = rows.shape[0] * self.centers.size >= _WORTH
+        if not is_worth or not isinstance(rows, np.ndarray) or not self.fits(largest):
+            return super().assign(rows)
+        labels, sq_distances = there.nearest(rows)
+        return Assignment(labels, np.sqrt(sq_distances, out=sq_distances))
+
+
+class _There:
+    """What of a model is on a device."""
+
+    def __init__(self, gpu: Gpu, search: DeviceSearch, filling: FillingBatch) -> None:
+        self._gpu, self._search, self._filling = gpu, search, filling
+        self._lock = Lock()
+
+    def nearest(self, rows: Rows) -> tuple[Labels, Floats]:
+        labels, sq_distances = np.empty(len(rows), np.int32), np.empty(len(rows), np.float32)
+        with self._lock:
+            for start in range(0, len(rows), self._filling.n_free):
+                some = rows[start : start + self._filling.n_free]
+                part = slice(start, start + len(some))
+                self._filling.add(WeightedRows(some, np.ones(len(some))))
+                found = self._gpu.new_found(len(some))
+                self._search.nearest(self._filling.batch().rows, found)
+                labels[part] = self._gpu.get(found.labels)
+                sq_distances[part] = self._gpu.get(found.sq_distances)
+                self._filling.cut(0)
+        return labels, sq_distances
