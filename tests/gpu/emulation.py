@@ -204,11 +204,21 @@ def _in_tf32(matrix: np.ndarray) -> np.ndarray:
 
 
 class _Device:
+    used = 0
+
     def __init__(self, index: int) -> None:
         self.index = index
+        self._before: list[int] = []
 
     def use(self) -> None:
-        """There is but one."""
+        _Device.used = self.index
+
+    def __enter__(self) -> None:
+        self._before.append(_Device.used)
+        self.use()
+
+    def __exit__(self, *_: object) -> None:
+        _Device.used = self._before.pop()
 
 
 class _Runtime(SimpleNamespace):
@@ -226,7 +236,7 @@ def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
             "major": major,
             "minor": 0,
         },
-        memGetInfo=lambda: (memory, memory),
+        memGetInfo=lambda: (memory >> _Device.used, memory),
     )
     cupy = SimpleNamespace(
         RawModule=RawModule,

@@ -81,6 +81,8 @@ class TestFinding:
         assert [found.index for found in devices.find_gpus("gpu", 2)] == [0, 1]
         assert [found.index for found in devices.find_gpus("gpu", 9)] == [0, 1, 2]
         assert [found.index for found in devices.find_gpus("gpu:2", 9)] == [2]
+        free = [found.free_bytes() for found in devices.find_gpus("gpu", 3)]
+        assert free == [2**34, 2**33, 2**32], "each tells of its own"
         with pytest.raises(UserError, match="device=gpu:3: there is no GPU 3"):
             find_gpu("gpu:3")
 

@@ -58,6 +58,7 @@ for module, names in (
     (cupy.cuda.Stream, "record wait_event synchronize"),
     (cupy.cuda.memory, "OutOfMemoryError"),
     (cupy.cuda.Event, "synchronize"),
+    (cupy.cuda.Device, "use __enter__ __exit__"),
     (cupy.cuda.MemoryPointer, "ptr memset_async copy_from_host_async"),
     (cupy.cuda.runtime, "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),
 ):

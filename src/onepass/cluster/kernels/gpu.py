@@ -154,8 +154,9 @@ class Gpu:
 
     def free_bytes(self) -> int:
         """Return how much memory is free, with what CuPy keeps for its next use."""
-        free, _ = self._cupy.cuda.runtime.memGetInfo()
-        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+        with self._device:  # which need not be the one that this thread uses
+            free, _ = self._cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return memory on the device."""
