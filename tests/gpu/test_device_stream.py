@@ -177,6 +177,7 @@ def test_streams_of_several_shards_merge(stream):
 
 def test_first_centers_may_be_chosen_there(stream, monkeypatch):
     rows, wanted = mixture(3000, 6, 4), parameters()
+    monkeypatch.setattr("onepass.cluster.device_stream._WORTH_STARTING", 0)
     monkeypatch.setattr("onepass.cluster.device_stream._WORTH_CHOOSING", 0)
     ours = pushed(stream(wanted, 6), rows[:500])
     assert ours.n_taken == 500

@@ -23,7 +23,7 @@ from onepass.cluster.device_sample import Age, DeviceSample
 from onepass.cluster.device_summary import DeviceSummary
 from onepass.cluster.finish import Finished
 from onepass.cluster.kernels.cpu import Nearest
-from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.kernels.gpu import Gpu, is_loaded
 from onepass.cluster.kernels.on_device import Coins
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
@@ -33,8 +33,9 @@ from onepass.cluster.trials import TrialSettings
 
 _DRAWING = 3
 _PACE = 100
-_WORTH_CHOOSING = 2**36
-"""Products of a search among the first rows: from there on a GPU is worth its start."""
+_WORTH_STARTING, _WORTH_CHOOSING = 2**36, 2**31
+"""Products of a search among the first rows: from there on a GPU is worth its start, and, where it
+has been started, the copies."""
 
 
 class DeviceStream(Stream[Rows]):
@@ -227,7 +228,8 @@ class DeviceStream(Stream[Rows]):
     def _start(self, data: WeightedRows) -> Absorbed:
         """Choose the first centers; among very many on the device, where there is one."""
         n = n_starting(self._parameters.n_centers)
-        few = data.rows.size * n < _WORTH_CHOOSING or len(data.rows) <= n
+        worth = _WORTH_CHOOSING if is_loaded() else _WORTH_STARTING
+        few = data.rows.size * n < worth or len(data.rows) <= n
         if few or not isinstance(self.summary, Summary) or not self._has_gpu():
             return super()._start(data)
         rows = DeviceRows.of(self.gpu, data)

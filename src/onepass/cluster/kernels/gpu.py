@@ -9,6 +9,7 @@ and weights are float64 or None for 1 each. Work is queued: nothing waits for th
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -88,6 +89,11 @@ def cuda() -> Cuda:
             f"CuPy cannot be imported ({error}): pip install 'onepass-kmeans[gpu]'"
         ) from error
     return Cuda(cupy, cublas)
+
+
+def is_loaded() -> bool:
+    """Whether CuPy has been imported, so that a GPU takes no time to start."""
+    return "cupy" in sys.modules
 
 
 def count_gpus() -> int:
