@@ -126,6 +126,15 @@ class TestKMeans:
         assert not fitted._stream._stream._has_looked
         assert fitted.labels_.shape == (900,)
 
+    def test_few_rows_are_taken_as_without_a_gpu(self, visible, monkeypatch):
+        visible(1)
+        monkeypatch.setattr("onepass.cluster.device_plan._LEAST_ROWS", 10**4)
+        rows = mixture(7300)
+        ours, theirs = (kmeans(device=device).fit(rows) for device in ("auto", "cpu"))
+        np.testing.assert_array_equal(ours.cluster_centers_, theirs.cluster_centers_)
+        assert ours.msd_ == theirs.msd_
+        assert not ours._stream._stream._has_looked
+
     def test_where_there_is_none_after_all_it_goes_on_without(self, visible, emulated, caplog):
         visible(1)
         emulated(n_gpus=0)

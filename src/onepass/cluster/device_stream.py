@@ -113,10 +113,19 @@ class DeviceStream(Stream[Rows]):
         self._add_rest()
 
     def flush(self) -> None:
-        """Absorb the rows held back."""
-        super().flush()
-        if self._there is not None and self._there.filling.n_rows:
-            self.take_filled()
+        """Absorb the rows held back; too few for the device are taken as without one."""
+        if self._there is not None:
+            if self._there.filling.n_rows:
+                self.take_filled()
+            return
+        rest = self._buffer.flush()
+        if rest is None:
+            return
+        n, rows, weights = self._parameters.n_in_batch(self.n_features), *rest
+        step = n if self.n_taken else len(rows)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            self._take(WeightedRows(rows[part], weights[part]))
 
     def merge(self, other: Stream[Rows]) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
