@@ -104,6 +104,9 @@ class RawModule:
         self._library = _compiled(code)
         self._parameters = dict(_KERNEL.findall(code))
 
+    def compile(self) -> None:
+        """They are compiled already."""
+
     def get_function(self, name: str) -> RawKernel:
         return RawKernel(getattr(self._library, f"emulate_{name}"), self._parameters[name])
 
@@ -251,6 +254,7 @@ def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
             runtime=runtime,
             alloc_pinned_memory=bytearray,
             memory=SimpleNamespace(OutOfMemoryError=MemoryError),
+            compiler=SimpleNamespace(CompileException=ArithmeticError),
             get_cublas_handle=lambda: 0,
             get_current_stream=lambda: main,
         ),

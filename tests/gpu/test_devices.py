@@ -76,6 +76,20 @@ class TestFinding:
         [told] = caplog.messages
         assert told.startswith("computing on the CPU: an emulation is too old")
 
+    def test_one_whose_kernels_cannot_be_kept_is_not_used(self, visible, emulated, caplog):
+        cupy = emulated()
+        visible(1)
+
+        def refuse(**_):
+            raise PermissionError(13, "Permission denied", "/nowhere/kernels")
+
+        cupy.RawModule = refuse
+        assert find_gpu("auto") is None
+        [told] = caplog.messages
+        assert "an emulation cannot be made to compute: [Errno 13] Permission denied" in told
+        with pytest.raises(UserError, match="device=gpu: an emulation cannot be made to compute"):
+            find_gpu("gpu")
+
     def test_one_of_several_is_found_by_its_number(self, emulated):
         emulated(n_gpus=3)
         assert [found.index for found in devices.find_gpus("gpu", 2)] == [0, 1]

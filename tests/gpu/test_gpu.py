@@ -44,6 +44,17 @@ def search(device, rows, centers, room=None, *, tf32=False, **named):
     return on_device, found
 
 
+def test_something_is_subtracted_from_all_rows(device):
+    rows, origins = drawn(37, 1, 9)
+    there = device.put(rows)
+    device.subtract(there, device.put(origins[0]))
+    np.testing.assert_array_equal(device.get(there), rows - origins[0])
+    device.subtract(there[5:8], device.put(np.ones(9, np.float32)))
+    np.testing.assert_array_equal(
+        device.get(there)[4:6], (rows - origins[0])[4:6] - np.float32([[0], [1]])
+    )
+
+
 def summed(device, batch, found, k):
     sums = device.new_sums(k, batch.rows.shape[1])
     device.sum_up(device.add(batch, found, k), sums)

@@ -57,6 +57,8 @@ for module, names in (
     (cupy.cuda, "Device Stream runtime alloc_pinned_memory get_cublas_handle get_current_stream"),
     (cupy.cuda.Stream, "record wait_event synchronize"),
     (cupy.cuda.memory, "OutOfMemoryError"),
+    (cupy.cuda.compiler, "CompileException"),
+    (cupy.RawModule, "compile get_function"),
     (cupy.cuda.Event, "synchronize"),
     (cupy.cuda.Device, "use __enter__ __exit__"),
     (cupy.cuda.MemoryPointer, "ptr memset_async copy_from_host_async"),

@@ -14,6 +14,7 @@ PRODUCTS = 2**26
 """Held at once: 256 MiB, or less where memory is short."""
 
 _SHARE = 16
+_ROWS_OF_MEAN = 4096
 
 
 class DeviceRows:
@@ -45,9 +46,11 @@ class DeviceRows:
     @classmethod
     def of(cls, gpu: Gpu, data: WeightedRows) -> DeviceRows:
         """Copy rows to a device."""
-        origin = data.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        batch = DeviceBatch(gpu.put(data.rows - origin), gpu.put(data.weights))
-        return cls(gpu, batch, data.weights, origin)
+        some = data.rows[:: max(1, len(data.rows) // _ROWS_OF_MEAN)]
+        origin = some.mean(axis=0, dtype=np.float64).astype(np.float32)
+        rows = gpu.put(data.rows)
+        gpu.subtract(rows, gpu.put(origin))
+        return cls(gpu, DeviceBatch(rows, gpu.put(data.weights)), data.weights, origin)
 
     def __len__(self) -> int:
         return len(self._weights)

@@ -105,11 +105,11 @@ class DeviceSample:
         """Rename strata after centers were merged: stratum s becomes ``mapping[s]``."""
         self._gpu.relabel(self._strata, self._size, mapping)
 
-    def kept(self) -> Kept[Rows]:
-        """Return a copy of all that is held, on the host."""
-        held = slice(0, self._size)
+    def leave(self) -> Kept[Rows]:
+        """Return all that is held, on the host: nothing is left here."""
+        held, self._size = slice(0, self._size), 0
+        self._gpu.subtract(self._rows[held], self._gpu.put(-self._origin))
         rows = self._gpu.get(self._rows[held])
-        rows += self._origin
         keys, log2_weights, log2_chances = (self._gpu.get(c[held]) for c in self._columns)
         strata = self._gpu.get(self._strata[held])
         return Kept(rows, keys, log2_weights, log2_chances, strata, self._log2_threshold)

@@ -212,7 +212,7 @@ class DeviceStream(Stream[Rows]):
             return
         self._learn(self.gpu.read(there.filling.report))
         self.summary = there.summary.summary()
-        self._reservoir.keep(there.sample.kept())
+        self._reservoir.keep(there.sample.leave())
         self._there = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -132,7 +132,8 @@ class Gpu:
     Raises
     ------
     NoGpuError
-        When there is none of that index, or it is too old.
+        When there is none of that index, when it is too old, or when CUDA's libraries are not all
+        there or kernels cannot be kept (`CUPY_CACHE_DIR`).
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -151,12 +152,19 @@ class Gpu:
                 f"{_OLDEST / 10} is needed"
             )
         self._device.use()
-        self._source = files(__package__).joinpath("gpu.cu").read_text()
+        self._kernels = self._compiled()
 
-    @functools.cached_property
-    def _kernels(self) -> Any:
-        """The kernels, compiled once for each kind of GPU: CuPy keeps them in a folder."""
-        return self._cupy.RawModule(code=self._source, options=("--std=c++17",))
+    def _compiled(self) -> Any:
+        """Return the kernels, compiled once for each kind of GPU: CuPy keeps them in a folder."""
+        source = files(__package__).joinpath("gpu.cu").read_text()
+        failures = OSError, ImportError, RuntimeError, self._cupy.cuda.compiler.CompileException
+        try:
+            module = self._cupy.RawModule(code=source, options=("--std=c++17",))
+            module.compile()
+            self._cupy.cuda.get_cublas_handle()
+        except failures as error:
+            raise NoGpuError(f"{self.name} cannot be made to compute: {error}") from error
+        return module
 
     def free_bytes(self) -> int:
         """Return how much memory is free, with what CuPy keeps for its next use."""
@@ -238,6 +246,13 @@ class Gpu:
             _i64(layout.first), np.int32(layout.shift), _i64(d), into.origin, into.rows,
             _i64(into.n_rows), report,
         )  # fmt: skip
+
+    def subtract(self, rows: Array, origin: Array) -> None:
+        """Subtract something from all rows, in place."""
+        nothing = self.zeros(rows.shape[1], np.uint32)
+        plain = RecordLayout(rows.shape[1], nothing, nothing, 0, 0)
+        words = rows.view(np.uint32).reshape(-1)
+        self.unpack(words, plain, Room(rows, origin, 0), self.new_report())
 
     def lay_out(self, centers: Array, n: int, factors: Array, squares: Array) -> None:
         """Lay out centers for `search`.
