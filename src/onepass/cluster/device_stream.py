@@ -17,10 +17,10 @@ from onepass.cluster.core_set import Msd
 from onepass.cluster.device_batch import FillingBatch, IrregularRowError
 from onepass.cluster.device_finish import DeviceWorkshop
 from onepass.cluster.device_lloyd import choose_rows
+from onepass.cluster.device_parts import DeviceParts
 from onepass.cluster.device_plan import batch_rows, plan
 from onepass.cluster.device_rows import DeviceRows
-from onepass.cluster.device_sample import Age, DeviceSample
-from onepass.cluster.device_summary import DeviceSummary
+from onepass.cluster.device_sample import Age
 from onepass.cluster.finish import Finished
 from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.kernels.gpu import Gpu, is_loaded
@@ -71,7 +71,7 @@ class DeviceStream(Stream[Rows]):
         self._fits = fits
         self._has_looked = False
         self._found: Gpu | None = None
-        self._there: _OnDevice | None = None
+        self._there: DeviceParts | None = None
         self._untold: _Batch | None = None
         self._service_cost = 0.0
 
@@ -276,30 +276,21 @@ class DeviceStream(Stream[Rows]):
                 self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         return self._found is not None
 
-    def _on_device(self) -> _OnDevice:
+    def _on_device(self) -> DeviceParts:
         if self._there is None:
             raise AssertionError("nothing is taken on a device before the stream has gone there")
         return self._there
 
     def _go(self) -> None:
-        self._there, self.pace = self._depart(), _PACE
-
-    def _depart(self) -> _OnDevice:
         """Take the summary and the sample to the device."""
-        summary = self.summary
-        if not isinstance(summary, Summary):
+        if not isinstance(self.summary, Summary):
             raise TypeError("only dense rows are taken on a device")
-        gpu = self.gpu
-        most, n_products, _ = plan(self._parameters, self.n_features, gpu.free_bytes())
-        origin = (summary.sums.sum(axis=0) / summary.weights.sum()).astype(np.float32)
+        planned = plan(self._parameters, self.n_features, self.gpu.free_bytes())
         seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
-        self._service_cost = summary.service_cost
-        return _OnDevice(
-            DeviceSummary(gpu, summary, origin, n_products, self._fits),
-            DeviceSample(gpu, self._reservoir.capacity, self._reservoir.kept(), origin, most),
-            FillingBatch(gpu, most, origin),
-            tuple(int(seed) for seed in seeds.generate_state(2, np.uint64)),
+        self._there = DeviceParts.of(
+            self.gpu, planned, self.summary, self._reservoir, seeds, self._fits
         )
+        self._service_cost, self.pace = self.summary.service_cost, _PACE
 
     def _forget(self, told: np.void) -> None:
         """Let what has been told of irregular rows be forgotten."""
@@ -322,12 +313,3 @@ class _Batch(NamedTuple):
 
     weight: float
     share: float  # that was left of everything before
-
-
-class _OnDevice(NamedTuple):
-    """What of a stream is on the device."""
-
-    summary: DeviceSummary
-    sample: DeviceSample
-    filling: FillingBatch
-    seeds: tuple[int, ...]  # of openings, and of draws
