@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from onepass.cluster.kernels.gpu import Cuda
 
 HEADER = Path(__file__).with_name("emulation.h")
 COMPILER = shutil.which("g++") or shutil.which("c++")
-_KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
+_KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(([^)]*)\)')
 _PARAMETER = re.compile(r"(?:const )?(\w+) (\*?)\w+")
 _ONE_AT_A_TIME = Lock()
 _TYPES = {
@@ -87,6 +87,7 @@ class RawKernel:
     def _value(argument: Any, dtype: type[np.generic], is_array: bool) -> np.ndarray:
         """Return what C reads: the address of an array, or the number itself."""
         if is_array and isinstance(argument, np.ndarray):
+            assert argument.own == THREAD.used, "an array of another device"
             assert argument.dtype == dtype, f"{argument.dtype} where {dtype} is read"
             assert argument.flags.c_contiguous
             return np.array(argument.ctypes.data, np.uint64)
@@ -109,6 +110,28 @@ class RawModule:
 
     def get_function(self, name: str) -> RawKernel:
         return RawKernel(getattr(self._library, f"emulate_{name}"), self._parameters[name])
+
+
+class _Thread(local):
+    used = 0
+
+
+class _Device:
+    """A device, which a thread uses within a ``with`` block."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self._before = local()
+
+    def __enter__(self) -> None:
+        self._before.__dict__.setdefault("stack", []).append(THREAD.used)
+        THREAD.used = self.index
+
+    def __exit__(self, *_: object) -> None:
+        THREAD.used = self._before.stack.pop()
+
+
+THREAD = _Thread()
 
 
 class Event(NamedTuple):
@@ -145,7 +168,12 @@ class Stream:
 
 
 class DeviceArray(np.ndarray):
-    """An array whose address is where CuPy has it."""
+    """An array whose address is where CuPy has it, on the device used when it was made."""
+
+    own: int
+
+    def __array_finalize__(self, made_from: Any) -> None:
+        self.own = getattr(made_from, "own", THREAD.used)
 
     @property
     def data(self) -> SimpleNamespace:  # type: ignore[override]
@@ -206,24 +234,6 @@ def _in_tf32(matrix: np.ndarray) -> np.ndarray:
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
-class _Device:
-    used = 0
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self._before: list[int] = []
-
-    def use(self) -> None:
-        _Device.used = self.index
-
-    def __enter__(self) -> None:
-        self._before.append(_Device.used)
-        self.use()
-
-    def __exit__(self, *_: object) -> None:
-        _Device.used = self._before.pop()
-
-
 class _Runtime(SimpleNamespace):
     CUDARuntimeError = RuntimeError
 
@@ -239,13 +249,12 @@ def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
             "major": major,
             "minor": 0,
         },
-        memGetInfo=lambda: (memory >> _Device.used, memory),
+        memGetInfo=lambda: (memory >> THREAD.used, memory),
     )
     cupy = SimpleNamespace(
         RawModule=RawModule,
         empty=_made(np.empty),
         zeros=_made(np.zeros),
-        asarray=_made(np.array),
         asnumpy=np.array,
         get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
         cuda=SimpleNamespace(

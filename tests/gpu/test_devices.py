@@ -76,6 +76,29 @@ class TestFinding:
         [told] = caplog.messages
         assert told.startswith("computing on the CPU: an emulation is too old")
 
+    def test_one_of_several_that_cannot_be_used_is_left_out(self, visible, emulated, caplog):
+        cupy = emulated(n_gpus=3)
+        visible(3)
+        told_of = cupy.cuda.runtime.getDeviceProperties
+        cupy.cuda.runtime.getDeviceProperties = lambda i: told_of(i) | {"major": 9 - 4 * (i == 1)}
+        assert [found.index for found in devices.find_gpus("gpu", 9)] == [0, 2]
+        assert [told[:40] for told in caplog.messages] == [
+            "not used: an emulation is too old: compu"
+        ]
+
+    def test_one_that_fails_when_it_is_asked_is_not_used(self, visible, emulated, caplog):
+        cupy = emulated()
+        visible(1)
+
+        def fail(_):
+            raise cupy.cuda.runtime.CUDARuntimeError("out of memory")
+
+        cupy.cuda.runtime.getDeviceProperties = fail
+        assert find_gpu("auto") is None
+        assert caplog.messages == [
+            "computing on the CPU: GPU 0 cannot be made to compute: out of memory"
+        ]
+
     def test_one_whose_kernels_cannot_be_kept_is_not_used(self, visible, emulated, caplog):
         cupy = emulated()
         visible(1)
@@ -86,13 +109,14 @@ class TestFinding:
         cupy.RawModule = refuse
         assert find_gpu("auto") is None
         [told] = caplog.messages
-        assert "an emulation cannot be made to compute: [Errno 13] Permission denied" in told
-        with pytest.raises(UserError, match="device=gpu: an emulation cannot be made to compute"):
+        assert "GPU 0 cannot be made to compute: [Errno 13] Permission denied" in told
+        with pytest.raises(UserError, match="device=gpu: GPU 0 cannot be made to compute"):
             find_gpu("gpu")
 
     def test_one_of_several_is_found_by_its_number(self, emulated):
         emulated(n_gpus=3)
         assert [found.index for found in devices.find_gpus("gpu", 2)] == [0, 1]
+        assert gpu.count_gpus() == 3
         assert [found.index for found in devices.find_gpus("gpu", 9)] == [0, 1, 2]
         assert [found.index for found in devices.find_gpus("gpu:2", 9)] == [2]
         free = [found.free_bytes() for found in devices.find_gpus("gpu", 3)]
@@ -118,6 +142,17 @@ class TestFinding:
 
 @pytest.mark.usefixtures("small")
 class TestKMeans:
+    def test_two_take_turns_on_different_devices(self, emulated):
+        """Each array and each kernel stays where it belongs: the emulation looks."""
+        emulated(n_gpus=2)
+        rows = mixture(2600)
+        both = [kmeans(device="gpu:0"), kmeans(device="gpu:1")]
+        for start in range(0, 2600, 650):
+            for one in both:
+                one.partial_fit(rows[start : start + 650])
+        found = [one.finalize().cluster_centers_ for one in both]
+        np.testing.assert_array_equal(*found)
+
     def test_rows_are_clustered_on_the_device(self, emulated):
         emulated()
         rows = mixture(2600)

@@ -7,7 +7,7 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster import device_plan
-from onepass.cluster.device_plan import has_room, plan
+from onepass.cluster.device_plan import plan, plan_search, with_room
 from onepass.cluster.kernels import gpu
 from onepass.cluster.kernels.gpu import NoGpuError
 from onepass.cluster.record_intake import N_SLOTS
@@ -64,22 +64,56 @@ class TestTooSmallACard:
     """Nothing begins on one: the processor takes over, or the job is refused."""
 
     @pytest.fixture
-    def card(self, emulated, monkeypatch):
-        emulated(memory=2**28)
-        monkeypatch.setattr("onepass.cluster.devices.visible_gpus", lambda: 1)
-        return gpu.Gpu()
+    def cards(self, emulated, monkeypatch):
+        """Three of them: of 768 MiB, of half of that, and of a quarter."""
+        emulated(memory=3 * 2**28, n_gpus=3)
+        monkeypatch.setattr("onepass.cluster.devices.visible_gpus", lambda: 3)
+        return [gpu.Gpu(i) for i in range(3)]
 
-    def test_where_it_is_demanded(self, card):
-        why = "device=gpu: an emulation is too small: it has 0.25 GiB free, and .* or take device"
+    def test_where_it_is_demanded(self, cards):
+        why = "device=gpu: GPU 2, an emulation, is too small: it has 0.19 GiB free, and .*; device"
         with pytest.raises(UserError, match=why):
-            has_room(card, parameters(device="gpu"), 400)
+            with_room(cards[2:], parameters(device="gpu"), 400)
+        why = "device=gpu:2: GPU 2, an emulation, is too small"
         with pytest.raises(UserError, match=why):
-            KMeans(500, device="gpu").partial_fit(np.zeros((10, 400), np.float32))
+            KMeans(500, device="gpu:2").partial_fit(np.zeros((10, 400), np.float32))
 
-    def test_where_it_is_not(self, card, caplog):
-        assert not has_room(card, parameters(), 400)
+    def test_where_it_is_not(self, cards, caplog):
+        assert not with_room(cards[2:], parameters(), 400)
         [told] = caplog.messages
-        assert told.startswith("computing on the CPU: an emulation is too small: it has 0.25 GiB")
+        assert told.startswith(
+            "computing on the CPU: GPU 2, an emulation, is too small: it has 0.1"
+        )
+
+    @pytest.mark.parametrize("device", ["auto", "gpu"])
+    def test_where_others_are_left(self, cards, caplog, device):
+        wanted = parameters(10, device=device, reservoir_bytes=2**20)
+        found = with_room(cards, wanted, 26)
+        assert [card.index for card in found] == [0]
+        assert [told[:22] for told in caplog.messages] == [
+            "not used: GPU 1, an em",
+            "not used: GPU 2, an em",
+        ]
+
+    def test_a_search_needs_room_too(self):
+        assert plan_search(500, 400, 2**34).n_products == 2**26
+        assert plan_search(500, 400, 2**29).n_products < 2**24
+        with pytest.raises(NoGpuError, match=r"500 centers of 400 features take 0\.4"):
+            plan_search(500, 400, 2**28)
+
+    def test_a_stream_whose_memory_has_gone_goes_on_without(self, emulated, monkeypatch, caplog):
+        emulated()
+        monkeypatch.setattr("onepass.cluster.devices.visible_gpus", lambda: 1)
+        monkeypatch.setattr(device_plan, "_LEAST_ROWS", 100)
+        monkeypatch.setattr(device_plan, "_ROW_VALUES", 1)
+        monkeypatch.setattr("onepass.cluster.device_stream.plan", lambda *_: plan(*_[:2], 0))
+        rows = np.random.default_rng(3).normal(size=(2000, 3)).astype(np.float32)
+        how = {"center_factor": 6, "batch_size": 300, "n_init": 2}
+        ours = KMeans(4, **how).partial_fit(rows).finalize()
+        theirs = KMeans(4, device="cpu", **how).partial_fit(rows).finalize()
+        np.testing.assert_array_equal(ours.cluster_centers_, theirs.cluster_centers_)
+        [told] = caplog.messages
+        assert told.startswith("computing on the CPU: it has 0.00 GiB free")
 
 
 def test_memory_that_has_gone_meanwhile_is_an_error_of_the_surroundings(emulated):
@@ -89,7 +123,7 @@ def test_memory_that_has_gone_meanwhile_is_an_error_of_the_surroundings(emulated
     def none_left(*_):
         raise cupy.cuda.memory.OutOfMemoryError("out of memory")
 
-    cupy.empty = cupy.zeros = cupy.asarray = none_left
+    cupy.empty = cupy.zeros = none_left
     for take in (card.empty, card.zeros):
         with pytest.raises(PlatformError, match="an emulation has no memory left"):
             take(10, np.float32)

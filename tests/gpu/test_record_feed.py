@@ -184,6 +184,20 @@ def test_values_beyond_what_float32_can_square(tmp_path, factor, at):
     assert exact[0] == pytest.approx(exact[1], rel=0.1)
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("odd", [b"", ODD["sparse"]], ids=["alone", "before"])
+def test_one_huge_value_before_an_odd_record(tmp_path, odd):
+    rows = mixture(1300)
+    rows[600] *= np.float32(1e30)
+    sources = put(tmp_path, write_rows(rows[:640]) + odd + write_rows(rows[640:]))
+    ours, _, _ = taken(device_tasks.summarise, sources)
+    theirs, _, _ = taken(summarise, sources)
+    assert ours.n_samples_seen_ == theirs.n_samples_seen_
+    for told in ("msd_", "long_term_msd_", "short_term_msd_"):
+        assert np.isfinite(getattr(ours, told))
+    assert ours.long_term_msd_ == pytest.approx(theirs.long_term_msd_, rel=0.2)
+
+
 def test_sparse_rows_are_left_to_the_host(small, tmp_path):
     rows = mixture(600)
     content = write_rows(rows[:30]) + write_rows(rows[30:], sparse=True)

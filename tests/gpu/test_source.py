@@ -53,14 +53,15 @@ from importlib.util import find_spec
 from pathlib import Path
 import cupy
 for module, names in (
-    (cupy, "RawModule empty zeros asarray asnumpy get_default_memory_pool"),
+    (cupy, "RawModule empty zeros asnumpy get_default_memory_pool"),
     (cupy.cuda, "Device Stream runtime alloc_pinned_memory get_cublas_handle get_current_stream"),
     (cupy.cuda.Stream, "record wait_event synchronize"),
     (cupy.cuda.memory, "OutOfMemoryError"),
     (cupy.cuda.compiler, "CompileException"),
     (cupy.RawModule, "compile get_function"),
     (cupy.cuda.Event, "synchronize"),
-    (cupy.cuda.Device, "use __enter__ __exit__"),
+    (cupy.cuda.Device, "__enter__ __exit__"),
+    (cupy.ndarray, "set view reshape"),
     (cupy.cuda.MemoryPointer, "ptr memset_async copy_from_host_async"),
     (cupy.cuda.runtime, "getDeviceCount getDeviceProperties memGetInfo CUDARuntimeError"),
 ):

@@ -51,8 +51,10 @@ def test_without_a_gpu_nobody_looks_for_one(opt_ml, blobs, caplog, monkeypatch, 
 
 
 def test_the_log_names_the_gpu_which_one_process_feeds(opt_ml, blobs, caplog, monkeypatch):
-    card = SimpleNamespace(name="a card", n_bytes=2**33, free_bytes=lambda: 2**33)
+    card = SimpleNamespace(index=0, name="a card", n_bytes=2**33, free_bytes=lambda: 2**33)
     monkeypatch.setattr(algorithm, "find_gpus", lambda _, most: [card] * min(most, 1))
+    for room in ("kmeans", "scaled"):  # which goes on without, where there is none
+        monkeypatch.setattr(f"onepass.cluster.{room}.find_gpu_for", lambda *_: None)
     caplog.set_level(logging.INFO)
     opt_ml.put(blobs)
     run(opt_ml, _num_gpus="4", num_workers="2")

@@ -111,14 +111,21 @@ def _predict(asked: Asked, told: MediaType | None, wanted: Wanted) -> ScoredFile
 
 def _on_device(model: KMeansModel, wanted: str) -> KMeansModel:
     """Return the model, or the same on a GPU."""
-    from onepass.cluster.devices import find_gpu
+    from onepass.cluster.devices import demanded, find_gpu, tell
+    from onepass.cluster.kernels.gpu import NoGpuError
 
     gpu = find_gpu(wanted)
     if gpu is None:
         return model
     from onepass.cluster.device_model import DeviceModel
 
-    return DeviceModel(model.centers, gpu)
+    try:
+        return DeviceModel(model.centers, gpu)
+    except NoGpuError as error:
+        if wanted != "auto":
+            raise demanded(wanted, str(error)) from error
+        tell([error], any_left=False)
+        return model
 
 
 def _inputs(names: Sequence[str], told: MediaType | None) -> list[Input]:

@@ -46,11 +46,11 @@ def check_report(told: np.void, n_rows: int, fits: Callable[[float], bool]) -> N
     IrregularRowError
         From the first row on, where it is not known which of them do not fit.
     """
+    if not fits(float(told["peak"].view(np.float32))):  # first: rows before an irregular one stay
+        raise IrregularRowError(0, told)
     irregular = int(min(told["first_other"], told["first_bad"]))
     if irregular < n_rows:
         raise IrregularRowError(irregular, told)
-    if not fits(float(told["peak"].view(np.float32))):
-        raise IrregularRowError(0, told)
 
 
 class FillingBatch:

@@ -7,8 +7,8 @@ import numpy as np
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.batches import WeightedSamples
 from onepass.cluster.device_batch import FillingBatch, IrregularRowError, check_report
-from onepass.cluster.device_plan import most_rows
-from onepass.cluster.device_rows import PRODUCTS, sums_of
+from onepass.cluster.device_plan import plan_search
+from onepass.cluster.device_rows import sums_of
 from onepass.cluster.device_search import DeviceSearch
 from onepass.cluster.epoch import LloydStep, sum_shard
 from onepass.cluster.kernels.cpu import peak
@@ -25,6 +25,11 @@ class DeviceEpoch:
     gpu : Gpu
     model : KMeansModel
 
+    Raises
+    ------
+    NoGpuError
+        When the device has too little memory free.
+
     Notes
     -----
     Products are made in float32. Rows whose squares leave its range, and sparse ones, are left to
@@ -35,13 +40,14 @@ class DeviceEpoch:
     def __init__(self, gpu: Gpu, model: KMeansModel) -> None:
         self._gpu, self._model = gpu, model
         k, d = model.centers.shape
+        planned = plan_search(k, d, gpu.free_bytes())
         origin = model.centers.mean(axis=0, dtype=np.float64).astype(np.float32)
         centers = (model.centers.astype(np.float64) - origin).astype(np.float32)
         self._origin, self._centers = origin, gpu.put(centers)
-        self._search = DeviceSearch(gpu, k, d, PRODUCTS, tf32=False)
+        self._search = DeviceSearch(gpu, k, d, planned.n_products, tf32=False)
         self._search.among(self._centers, k)
         self._sums = gpu.new_sums(k, d)
-        self._filling = FillingBatch(gpu, most_rows(d, k), origin)
+        self._filling = FillingBatch(gpu, planned.batch_rows, origin)
         self._others = LloydStep(np.zeros((k, d)), np.zeros(k), 0.0)
 
     @property

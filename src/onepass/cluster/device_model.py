@@ -9,8 +9,7 @@ import numpy as np
 from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
 from onepass.cluster.batches import Given, checked
 from onepass.cluster.device_batch import FillingBatch
-from onepass.cluster.device_plan import most_rows
-from onepass.cluster.device_rows import PRODUCTS
+from onepass.cluster.device_plan import plan_search
 from onepass.cluster.device_search import DeviceSearch
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.model import Assignment, KMeansModel
@@ -28,6 +27,11 @@ class DeviceModel(KMeansModel):
     gpu : Gpu
         Used by one thread at a time.
 
+    Raises
+    ------
+    NoGpuError
+        When it has too little memory free.
+
     Notes
     -----
     Products are made in float32, and distances from the differences. They may differ from those of
@@ -39,11 +43,12 @@ class DeviceModel(KMeansModel):
     def __init__(self, centers: Rows, gpu: Gpu) -> None:
         super().__init__(centers)
         k, d = centers.shape
+        planned = plan_search(k, d, gpu.free_bytes())
         origin = centers.mean(axis=0, dtype=np.float64).astype(np.float32)
         shifted = (centers.astype(np.float64) - origin).astype(np.float32)
-        search = DeviceSearch(gpu, k, d, PRODUCTS, tf32=False)
+        search = DeviceSearch(gpu, k, d, planned.n_products, tf32=False)
         search.among(gpu.put(shifted), k)
-        there = _There(gpu, search, FillingBatch(gpu, most_rows(d, k), origin))
+        there = _There(gpu, search, FillingBatch(gpu, planned.batch_rows, origin))
         object.__setattr__(self, "_there", there)  # as it is frozen otherwise
 
     def assign(self, X: Given) -> Assignment:

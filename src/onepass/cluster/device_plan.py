@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from onepass.cluster.device_search import aligned
-from onepass.cluster.devices import find_gpu
+from onepass.cluster.devices import demanded, find_gpus, tell
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.summary import n_openings
-
-_log = logging.getLogger(__name__)
 
 _ROW_VALUES, _PRODUCTS = 2**24, 2**26
 _LEAST_ROWS = 1024
@@ -88,11 +86,32 @@ def plan(parameters: Parameters, n_features: int, free_bytes: int) -> DevicePlan
     MiB``.
     """
     d, room = n_features, most_centers(parameters.n_centers)
-    fixed = (
-        room * (28 * d + 592) + 5 * parameters.n_sampled(d) * (4 * d + 28) // 4 + _SLOTS + _OTHER
-    )
-    n, p, left = batch_rows(parameters, d), max(_PRODUCTS, room), int(free_bytes * _SHARE) - fixed
-    least = max(_LEAST_PRODUCTS, room)
+    n_sampled = parameters.n_sampled(d)
+    fixed = room * (28 * d + 592) + 5 * n_sampled * (4 * d + 28) // 4 + _SLOTS + _OTHER
+    liked = _Held(batch_rows(parameters, d), max(_PRODUCTS, room))
+    what = f"{parameters.n_centers} centers of {d} features with a sample of {n_sampled} rows"
+    return _planned(liked, fixed, _Card(room, d, free_bytes), what)
+
+
+class _Held(NamedTuple):
+    """How many rows and products are held at once."""
+
+    n_rows: int
+    n_products: int
+
+
+class _Card(NamedTuple):
+    """What is to fit a card."""
+
+    n_centers: int
+    n_features: int
+    free_bytes: int
+
+
+def _planned(held: _Held, fixed: int, card: _Card, what: str) -> DevicePlan:
+    """Hold less at once until it fits beside what is fixed."""
+    (n, p), d, left = held, card.n_features, int(card.free_bytes * _SHARE) - fixed
+    least = max(_LEAST_PRODUCTS, card.n_centers)
     while n * _row_bytes(d) + 4 * p > left:
         if p // 2 >= least and 4 * p >= n * _row_bytes(d):
             p //= 2
@@ -103,9 +122,8 @@ def plan(parameters: Parameters, n_features: int, free_bytes: int) -> DevicePlan
         else:
             needed = (fixed + n * _row_bytes(d) + 4 * p) / _SHARE
             raise NoGpuError(
-                f"it has {_gib(free_bytes)} GiB free, and {parameters.n_centers} centers of {d} "
-                f"features with a sample of {parameters.n_sampled(d)} rows take "
-                f"{_gib(needed)} GiB: lower k, extra_center_factor or reservoir_mib"
+                f"it has {_gib(card.free_bytes)} GiB free, and {what} take {_gib(needed)} GiB: "
+                "lower k, extra_center_factor or reservoir_mib"
             )
     return DevicePlan(n, p, fixed + n * _row_bytes(d) + 4 * p)
 
@@ -118,28 +136,47 @@ def find_gpu_for(parameters: Parameters, n_features: int) -> Gpu | None:
     NoGpuError
         Also when one is wanted that has too little memory free.
     """
-    found = find_gpu(parameters.device)
-    return found if found and has_room(found, parameters, n_features) else None
+    found = find_gpus(parameters.device, 1)
+    roomy = with_room(found, parameters, n_features)
+    return roomy[0] if roomy else None
 
 
-def has_room(gpu: Gpu, parameters: Parameters, n_features: int) -> bool:
-    """Whether a GPU has enough memory free for a stream.
+def with_room(gpus: Sequence[Gpu], parameters: Parameters, n_features: int) -> list[Gpu]:
+    """Return those GPUs that have enough memory free for a stream; others are told in the log.
 
     Raises
     ------
     NoGpuError
-        When a GPU is wanted and this one has not; of "auto" it is told in the log.
+        When a GPU is wanted and none is left.
     """
-    try:
-        plan(parameters, n_features, gpu.free_bytes())
-    except NoGpuError as error:
-        if parameters.device != "auto":
-            raise NoGpuError(
-                f"device={parameters.device}: {gpu.name} is too small: {error}, or take device=cpu"
-            ) from error
-        _log.warning("computing on the CPU: %s is too small: %s", gpu.name, error)
-        return False
-    return True
+    roomy: list[Gpu] = []
+    problems: list[NoGpuError] = []
+    for gpu in gpus:
+        try:
+            plan(parameters, n_features, gpu.free_bytes())
+            roomy.append(gpu)
+        except NoGpuError as error:
+            problems.append(NoGpuError(f"GPU {gpu.index}, {gpu.name}, is too small: {error}"))
+    if roomy or parameters.device == "auto":
+        tell(problems, any_left=bool(roomy))
+    elif problems:
+        raise demanded(parameters.device, str(problems[0])) from problems[0]
+    return roomy
+
+
+def plan_search(n_clusters: int, n_features: int, free_bytes: int) -> DevicePlan:
+    """Plan what a further epoch, a score or answers to files hold on a device: see `plan`.
+
+    Raises
+    ------
+    NoGpuError
+        When not even the smallest batch fits beside the centers.
+    """
+    k, d = aligned(n_clusters), n_features
+    fixed = k * (32 * d + 592) + _SLOTS + _OTHER
+    liked = _Held(most_rows(d, k), max(_PRODUCTS, k))
+    what = f"{n_clusters} centers of {d} features"
+    return _planned(liked, fixed, _Card(k, d, free_bytes), what)
 
 
 def _row_bytes(n_features: int) -> int:

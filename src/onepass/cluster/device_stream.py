@@ -21,9 +21,10 @@ from onepass.cluster.device_parts import DeviceParts
 from onepass.cluster.device_plan import batch_rows, plan
 from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import Age
+from onepass.cluster.devices import demanded, tell
 from onepass.cluster.finish import Finished
 from onepass.cluster.kernels.cpu import Nearest
-from onepass.cluster.kernels.gpu import Gpu, is_loaded
+from onepass.cluster.kernels.gpu import Gpu, NoGpuError, is_loaded
 from onepass.cluster.kernels.on_device import Coins
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
@@ -130,6 +131,7 @@ class DeviceStream(Stream[Rows]):
     def merge(self, other: Stream[Rows]) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
         self.land()
+        self.pace = max(self.pace, other.pace)
         super().merge(other)
 
     def rescale(self, exponent: int) -> None:
@@ -247,8 +249,9 @@ class DeviceStream(Stream[Rows]):
         return self.summary.start_from(data, data.rows[chosen], nearest)
 
     def _workshop(self) -> DeviceWorkshop | None:
-        """Return the device, if rows have been taken there."""
-        return DeviceWorkshop(self._found) if self._found else None
+        """Return the device, if rows have been taken on one, here or by what has been merged."""
+        is_there = self.pace > 1 and self._has_gpu()
+        return DeviceWorkshop(self.gpu) if is_there else None
 
     def _add(self, data: WeightedRows) -> None:
         """Copy rows to the device, and take each batch that is complete."""
@@ -282,10 +285,19 @@ class DeviceStream(Stream[Rows]):
         return self._there
 
     def _go(self) -> None:
-        """Take the summary and the sample to the device."""
+        """Take the summary and the sample to the device, if its memory has not gone meanwhile."""
         if not isinstance(self.summary, Summary):
             raise TypeError("only dense rows are taken on a device")
-        planned = plan(self._parameters, self.n_features, self.gpu.free_bytes())
+        wanted = self._parameters.device
+        try:
+            planned = plan(self._parameters, self.n_features, self.gpu.free_bytes())
+        except NoGpuError as error:
+            if wanted != "auto":
+                raise demanded(wanted, str(error)) from error
+            tell([error], any_left=False)
+            self._found = None
+            self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
+            return
         seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
         self._there = DeviceParts.of(
             self.gpu, planned, self.summary, self._reservoir, seeds, self._fits

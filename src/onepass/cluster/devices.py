@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError, count_gpus
@@ -48,18 +49,36 @@ def find_gpu(wanted: Device) -> Gpu | None:
 def find_gpus(wanted: Device, most: int) -> list[Gpu]:
     """Return the GPUs to compute on, so many at most: none for the processor; see `find_gpu`.
 
-    The first of them is the one that this thread uses from here on.
+    Those of several that cannot be used are told in the log.
     """
     if not may_be_gpu(wanted):
         return []
-    first = int(wanted.partition(":")[2] or 0)
+    found: list[Gpu] = []
+    problems: list[NoGpuError] = []
     try:
-        n = 1 if ":" in wanted else min(most, count_gpus())
-        return [Gpu(first + i) for i in reversed(range(n))][::-1]
+        for index in [int(wanted.partition(":")[2])] if ":" in wanted else range(count_gpus()):
+            if len(found) < most:
+                try:
+                    found.append(Gpu(index))
+                except NoGpuError as error:
+                    problems.append(error)
     except NoGpuError as error:
-        if wanted != "auto":
-            raise NoGpuError(
-                f"device={wanted}: {error}; device must be auto, cpu, or gpu where there is one"
-            ) from error
-        _log.warning("computing on the CPU: %s", error)
-        return []
+        problems.append(error)
+    if found or wanted == "auto":
+        tell(problems, any_left=bool(found))
+    elif problems:
+        raise demanded(wanted, str(problems[0])) from problems[0]
+    return found
+
+
+def tell(problems: Sequence[Exception], *, any_left: bool) -> None:
+    """Tell in the log why GPUs are not used."""
+    for problem in problems:
+        _log.warning("%s: %s", "not used" if any_left else "computing on the CPU", problem)
+
+
+def demanded(wanted: Device, problem: str) -> NoGpuError:
+    """Return the error of a GPU that must be there and cannot be used."""
+    return NoGpuError(
+        f"device={wanted}: {problem}; device must be auto, cpu, or gpu where there is one"
+    )

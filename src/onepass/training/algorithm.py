@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from onepass.cluster.device_plan import has_room
+from onepass.cluster.device_plan import with_room
 from onepass.cluster.devices import Device, find_gpus
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kmeans import KMeans
@@ -53,7 +53,7 @@ def usable_gpus(wanted: Hyperparameters) -> list[Gpu]:
     most = sys.maxsize if wanted.num_gpus == "auto" else wanted.num_gpus
     found = find_gpus(device_of(wanted), most)
     parameters = _kmeans_of(wanted).checked_parameters()
-    return [gpu for gpu in found if has_room(gpu, parameters, wanted.feature_dim)]
+    return with_room(found, parameters, wanted.feature_dim)
 
 
 def make_kmeans(wanted: Hyperparameters) -> KMeans:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 
 from onepass.cluster.batches import check_weighted
 from onepass.cluster.device_epoch import DeviceEpoch
 from onepass.cluster.devices import Device, find_gpu
 from onepass.cluster.epoch import LloydStep
+from onepass.cluster.kernels.gpu import NoGpuError
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.record_intake import RecordIntake
@@ -17,6 +19,8 @@ from onepass.training import tasks
 from onepass.training.passes import Seen, Tell
 from onepass.training.record_feed import feed
 from onepass.training.tasks import Score
+
+_log = logging.getLogger(__name__)
 
 
 def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
@@ -31,7 +35,11 @@ def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) ->
     gpu = find_gpu(device)
     if gpu is None:
         return tasks.step(model, reader, tell)
-    epoch = DeviceEpoch(gpu, model)
+    try:
+        epoch = DeviceEpoch(gpu, model)
+    except NoGpuError as error:  # the model has been made: it shall be saved
+        _log.warning("computing on the CPU: %s", error)
+        return tasks.step(model, reader, tell)
     if not feed(EpochSink(epoch), reader, tell):
         with closing(iter(reader)) as batches:
             for i, batch in enumerate(batches, start=1):

@@ -51,15 +51,15 @@ class Engine(Protocol):
         """Score rows, shard by shard."""
 
 
-def engine_of_pass(channel: Channel, wanted: Hyperparameters, n_gpus: int) -> Engine:
+def engine_of_pass(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> Engine:
     """Return where the one pass is made.
 
     Parameters
     ----------
     channel : Channel
     wanted : Hyperparameters
-    n_gpus : int
-        That can be used; 0 for none.
+    gpus : sequence of int
+        Those that can be used, by their numbers.
 
     Notes
     -----
@@ -67,13 +67,13 @@ def engine_of_pass(channel: Channel, wanted: Hyperparameters, n_gpus: int) -> En
     than clustering them, if both may be used.
     """
     host = HostEngine(channel, wanted)
-    if not n_gpus:
+    if not gpus:
         return host
     reason = _why_host(channel, wanted)
     if reason:
         _log.info("the processor takes the data: %s", reason)
         return host
-    return GpuEngine(channel, wanted, n_gpus)
+    return GpuEngine(channel, wanted, gpus)
 
 
 def _why_host(channel: Channel, wanted: Hyperparameters) -> str:
@@ -86,16 +86,16 @@ def _why_host(channel: Channel, wanted: Hyperparameters) -> str:
     return "texts are read longer than they are clustered" if is_read_longer else ""
 
 
-def engine_of_model(channel: Channel, wanted: Hyperparameters, n_gpus: int) -> Engine:
+def engine_of_model(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> Engine:
     """Return where the rows of a channel are searched among the final centers."""
     host = HostEngine(channel, wanted)
-    if not n_gpus or not may_be_taken_raw(channel, wanted):
+    if not gpus or not may_be_taken_raw(channel, wanted):
         return host
     whole = _whole(channel, wanted)
     n_bytes = sum(n_bytes_of(reader.sources) for reader in whole)
     if n_bytes * wanted.k < _WORTH_A_PASS or not all(map(is_plain, whole)):
         return host
-    return GpuEngine(channel, wanted, n_gpus)
+    return GpuEngine(channel, wanted, gpus)
 
 
 def _whole(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> list[BatchReader]:
@@ -135,15 +135,15 @@ class HostEngine:
 class GpuEngine:
     """The GPUs of this host."""
 
-    def __init__(self, channel: Channel, wanted: Hyperparameters, n_gpus: int) -> None:
-        self._channel, self._wanted, self._n_gpus = channel, wanted, n_gpus
+    def __init__(self, channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> None:
+        self._channel, self._wanted, self._gpus = channel, wanted, gpus
         self._raw = may_be_taken_raw(channel, wanted)
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:
         """Return a reader for each GPU that is worth its start."""
         readers = _whole(self._channel, self._wanted, epoch)
         n_bytes = sum(n_bytes_of(reader.sources) for reader in readers)
-        n = min(self._n_gpus, n_bytes // _BYTES_A_GPU)
+        n = min(len(self._gpus), n_bytes // _BYTES_A_GPU)
         if n < 2:
             return readers
         wanted = dataclasses.replace(self._wanted, num_workers=n)
@@ -151,11 +151,11 @@ class GpuEngine:
 
     def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
         """Make the pass."""
-        shards = [kmeans]
+        shards = [kmeans.set_params(device=self._device(0))]
         if len(readers) > 1:
             _log.info("%d GPUs share the data", len(readers))
             shards = [
-                kmeans.shard(len(readers)).set_params(device=device_of(i))
+                kmeans.shard(len(readers)).set_params(device=self._device(i))
                 for i in range(len(readers))
             ]
         take = device_tasks.summarise if self._raw else tasks.summarise
@@ -167,18 +167,17 @@ class GpuEngine:
     ) -> list[LloydStep]:
         """Sum the rows closest to each center."""
         work: list[Task[LloydStep]] = [
-            partial(device_tasks.step, device_of(i), model) for i in range(len(readers))
+            partial(device_tasks.step, self._device(i), model) for i in range(len(readers))
         ]
         return run_in_threads(work, readers, tell)
 
     def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
         """Score rows."""
         work: list[Task[Score]] = [
-            partial(device_tasks.score, device_of(i), model) for i in range(len(readers))
+            partial(device_tasks.score, self._device(i), model) for i in range(len(readers))
         ]
         return run_in_threads(work, readers, tell)
 
-
-def device_of(index: int) -> str:
-    """Return the name of a GPU."""
-    return f"gpu:{index}"
+    def _device(self, index: int) -> str:
+        """Return the name of the GPU of a shard."""
+        return f"gpu:{self._gpus[index]}"

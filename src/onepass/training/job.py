@@ -112,13 +112,16 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
         for channel in (job.train, job.test):
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
-        return _Job(job, paths, progress, n_gpus=len(gpus)).run()
+        usable = [gpu.index for gpu in gpus]
+        return _Job(job, paths, progress, gpus=usable).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
 
 
 class _Job:
-    def __init__(self, job: JobInput, paths: Paths, progress: Progress, *, n_gpus: int = 0) -> None:
+    def __init__(
+        self, job: JobInput, paths: Paths, progress: Progress, *, gpus: Sequence[int] = ()
+    ) -> None:
         self._job = job
         self._wanted = job.hyperparameters
         self._paths = paths
@@ -127,7 +130,7 @@ class _Job:
         self._kmeans = make_kmeans(job.hyperparameters)
         self._seen = Seen()
         self._n_bad_test_records = 0
-        self._n_gpus = n_gpus
+        self._gpus = gpus
 
     def run(self) -> Trained:
         self._stream()
@@ -156,7 +159,7 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        engine = engine_of_pass(self._job.train, self._wanted, self._n_gpus)
+        engine = engine_of_pass(self._job.train, self._wanted, self._gpus)
         readers = engine.readers()
         take = partial(engine.summarise, self._kmeans, readers)
         for shard in self._pass("one pass over the data", take, readers):
@@ -181,7 +184,7 @@ class _Job:
 
     def _refine(self, epoch: int) -> bool:
         """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
-        engine = engine_of_model(self._job.train, self._wanted, self._n_gpus)
+        engine = engine_of_model(self._job.train, self._wanted, self._gpus)
         readers = engine.readers(epoch)
         step = partial(engine.step, self._kmeans.to_model(), readers)
         steps = self._pass(f"epoch {epoch + 1}", step, readers)
@@ -206,7 +209,7 @@ class _Job:
         if self._job.test is None:
             _log.info("Test data is not provided.")
             return {}
-        engine = engine_of_model(self._job.test, self._wanted, self._n_gpus)
+        engine = engine_of_model(self._job.test, self._wanted, self._gpus)
         readers = engine.readers()
         score = partial(engine.score, self._kmeans.to_model(), readers)
         scored = self._run(score, readers, self._job.test, lambda _: None)

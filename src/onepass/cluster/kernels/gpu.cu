@@ -228,15 +228,21 @@ __device__ static inline i64 place_of(bool yes, i64 *so_far, int *counts) {
 /* Rounding, not distance: below this share of the squared norm. */
 #define NOISE 1e-9f
 
+/* What a row can pay, as bits that are in the order of such numbers. */
+__device__ static inline unsigned worth_of(double cost, double coin) {
+    return __float_as_uint((float)fmin(cost / coin, 3e38));
+}
+
 /* Opens far rows, one after the other, where what is left of their distance pays for it: the price
    is the service cost by the `capacity`. If more want to than there is room for, those that can pay
    the most are asked. None is where not all rows are rows. Coins are those of rows `before`,
    `before` + 1, ... of the stream. By one block. */
-extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const double *weights,
+extern "C" __global__ void __launch_bounds__(1024) open_far(const float *rows, i64 n, i64 d, const double *weights,
                                     const float *sq_distances, const float *norms, u64 seed,
                                     i64 before, const double *service, double capacity, i64 room,
                                     int *asked, double *left, int *opened, report *told) {
     double price = *service / capacity;
+    const double unit = price > 0 ? price : 1; /* of what rows are worth, to hold it in float32 */
     __shared__ int counts[WARP];
     __shared__ int histogram[256];
     __shared__ unsigned prefix, wanted;
@@ -267,7 +273,7 @@ extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const doubl
             for (i64 i = threadIdx.x; i < n_asked; i += blockDim.x) {
                 const i64 row = asked[i];
                 const double cost = sq_distances[row] * (weights ? weights[row] : 1.0);
-                const unsigned worth = __float_as_uint((float)(cost / coin(seed, before + row)));
+                const unsigned worth = worth_of(cost / unit, coin(seed, before + row));
                 if (shift == 24 || worth >> (shift + 8) == prefix)
                     atomicAdd(&histogram[worth >> shift & 255], 1);
             }
@@ -279,15 +285,14 @@ extern "C" __global__ void open_far(const float *rows, i64 n, i64 d, const doubl
             }
             __syncthreads();
         }
-        price = __uint_as_float(prefix);
+        price = __uint_as_float(prefix) * unit;
         i64 n_left = 0;
         for (i64 start = 0; start < n_asked; start += blockDim.x) {
             const i64 i = start + threadIdx.x;
             const i64 row = i < n_asked ? asked[i] : 0;
             const double cost = sq_distances[row] * (weights ? weights[row] : 1.0);
             const bool pays =
-                i < n_asked &&
-                __float_as_uint((float)(cost / coin(seed, before + row))) >= prefix;
+                i < n_asked && worth_of(cost / unit, coin(seed, before + row)) >= prefix;
             const i64 place = place_of(pays, &n_left, counts);
             if (pays) asked[place] = (int)row; /* never behind where it is read */
             __syncthreads();
@@ -344,7 +349,7 @@ extern "C" __global__ void count_labels(const int *labels, i64 n, i64 n_labels, 
 
 /* Turns counts into places: where the rows of each label begin, and within it those of each share.
    `starts` has one more than there are labels. By one block. */
-extern "C" __global__ void place_labels(i64 n_labels, i64 n_shares, int *counts, int *starts) {
+extern "C" __global__ void __launch_bounds__(1024) place_labels(i64 n_labels, i64 n_shares, int *counts, int *starts) {
     __shared__ i64 sums[WARP];
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP;
     i64 before = 0;
@@ -607,7 +612,7 @@ extern "C" __global__ void gather(const float *rows, i64 d, const int *which, i6
 }
 
 /* Adds up what a batch has cost, and adds that to what is left of the service cost. By one block. */
-extern "C" __global__ void add_costs(i64 n, const double *costs, double share, double *service,
+extern "C" __global__ void __launch_bounds__(1024) add_costs(i64 n, const double *costs, double share, double *service,
                                      report *told) {
     __shared__ double shared[WARP];
     double cost = 0;
@@ -619,7 +624,7 @@ extern "C" __global__ void add_costs(i64 n, const double *costs, double share, d
 /* Draws rows for the sample, those whose keys are below a threshold: where in the batch they are,
    and their keys and chances, in logarithms. Half of a chance is a row's share of the service cost
    of all, which weigh `total`. By one block. */
-extern "C" __global__ void draw_rows(i64 n, const double *weights, const float *sq_distances,
+extern "C" __global__ void __launch_bounds__(1024) draw_rows(i64 n, const double *weights, const float *sq_distances,
                                      const double *service, double total, u64 seed, i64 before,
                                      double log2_age,
                                      double log2_threshold, int *drawn, double *keys,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -50,6 +50,9 @@ _OLDEST = 70
 _TF32, _FLOAT32 = 3, 0  # cublasMath_t
 _TRANSPOSED, _AS_IS = 1, 0  # cublasOperation_t
 
+_COPIED_AT_ONCE = 2**16
+"""Bytes that the driver has taken over when it returns."""
+
 _NOTHING = np.uint64(0)
 """The address of an array that is absent."""
 
@@ -79,7 +82,7 @@ def cuda() -> Cuda:
     Raises
     ------
     NoGpuError
-        When it is not installed, or CUDA's libraries are not.
+        When it is not installed, or has no folder to keep kernels in.
     """
     try:
         import cupy  # noqa: PLC0415
@@ -87,6 +90,10 @@ def cuda() -> Cuda:
     except ImportError as error:
         raise NoGpuError(
             f"CuPy cannot be imported ({error}): pip install 'onepass-kmeans[gpu]'"
+        ) from error
+    except OSError as error:
+        raise NoGpuError(
+            f"CuPy cannot be imported ({error}): let CUPY_CACHE_DIR name a folder for its kernels"
         ) from error
     return Cuda(cupy, cublas)
 
@@ -142,76 +149,101 @@ class Gpu:
         self.index = index
         self._cupy, self._cublas = cuda()
         self._device = self._cupy.cuda.Device(index)
-        told = self._cupy.cuda.runtime.getDeviceProperties(index)
-        self.name = told["name"].decode()
-        self.n_bytes = int(told["totalGlobalMem"])
-        capability = 10 * int(told["major"]) + int(told["minor"])
+        runtime = self._cupy.cuda.runtime
+        failures = OSError, ImportError, RuntimeError, self._cupy.cuda.compiler.CompileException
+        try:
+            told = runtime.getDeviceProperties(index)
+            self.name = told["name"].decode()
+            self.n_bytes = int(told["totalGlobalMem"])
+            capability = 10 * int(told["major"]) + int(told["minor"])
+            if capability >= _OLDEST:
+                with self._device:
+                    self._kernels = self._compiled()
+        except failures as error:
+            raise NoGpuError(f"GPU {index} cannot be made to compute: {error}") from error
         if capability < _OLDEST:
             raise NoGpuError(
                 f"{self.name} is too old: compute capability {capability / 10}, "
                 f"{_OLDEST / 10} is needed"
             )
-        self._device.use()
-        self._kernels = self._compiled()
 
     def _compiled(self) -> Any:
         """Return the kernels, compiled once for each kind of GPU: CuPy keeps them in a folder."""
         source = files(__package__).joinpath("gpu.cu").read_text()
-        failures = OSError, ImportError, RuntimeError, self._cupy.cuda.compiler.CompileException
-        try:
-            module = self._cupy.RawModule(code=source, options=("--std=c++17",))
-            module.compile()
-            self._cupy.cuda.get_cublas_handle()
-        except failures as error:
-            raise NoGpuError(f"{self.name} cannot be made to compute: {error}") from error
+        module = self._cupy.RawModule(code=source, options=("--std=c++17",))
+        module.compile()
+        self._cupy.cuda.get_cublas_handle()  # which may be missing, or find no room
         return module
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Use this GPU, whichever the thread uses otherwise; say what is wrong with it."""
+        memory, runtime = self._cupy.cuda.memory, self._cupy.cuda.runtime
+        try:
+            with self._device:
+                yield
+        except memory.OutOfMemoryError as error:
+            raise PlatformError(
+                f"{self.name} has no memory left, though it had enough when it was asked: {error}"
+            ) from error
+        except runtime.CUDARuntimeError as error:
+            raise PlatformError(f"{self.name} has failed: {error}") from error
 
     def free_bytes(self) -> int:
         """Return how much memory is free, with what CuPy keeps for its next use."""
-        with self._device:  # which need not be the one that this thread uses
+        with self._used():
             free, _ = self._cupy.cuda.runtime.memGetInfo()
             return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return memory on the device."""
-        with self._room():
+        with self._used():
             return self._cupy.empty(shape, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return memory on the device, cleared."""
-        with self._room():
+        with self._used():
             return self._cupy.zeros(shape, dtype)
 
     def put(self, array: npt.NDArray[Any]) -> Array:
         """Copy an array to the device."""
-        with self._room():
-            return self._cupy.asarray(array)
+        there = self.empty(array.shape, array.dtype)
+        self.copy(array, there)
+        return there
 
     def get(self, array: Array) -> npt.NDArray[Any]:
         """Copy an array from the device, when what was queued before is done."""
-        copied: npt.NDArray[Any] = self._cupy.asnumpy(array)
-        return copied
+        with self._used():
+            copied: npt.NDArray[Any] = self._cupy.asnumpy(array)
+            return copied
 
     def copy(self, array: npt.NDArray[Any], to: Array) -> None:
         """Copy an array to one on the device, of the same shape and type."""
-        to.set(np.ascontiguousarray(array))
+        with self._used():
+            to.set(np.ascontiguousarray(array))
+            if array.nbytes > _COPIED_AT_ONCE:  # the driver may read it until it is told to end
+                self._cupy.cuda.get_current_stream().synchronize()
 
     def clear(self, array: Array) -> None:
         """Fill an array on the device with zeros."""
-        array.data.memset_async(0, array.nbytes)
+        with self._used():
+            array.data.memset_async(0, array.nbytes)
 
     def page_locked(self, n_bytes: int) -> npt.NDArray[np.uint8]:
         """Return memory of the host that is copied from at full speed, and beside other work."""
-        memory = self._cupy.cuda.alloc_pinned_memory(n_bytes)
+        with self._used():
+            memory = self._cupy.cuda.alloc_pinned_memory(n_bytes)
         return np.frombuffer(memory, np.uint8, n_bytes)
 
     def new_lane(self) -> Lane:
         """Return a lane for copies that do not wait for what is computed."""
-        return Lane(self._cupy.cuda)
+        with self._used():
+            return Lane(self._cupy.cuda, self._used)
 
     def mark(self) -> Mark:
         """Return a mark behind all that has been queued, but for what lanes copy."""
-        return Mark(self._cupy.cuda.get_current_stream().record())
+        with self._used():
+            return Mark(self._cupy.cuda.get_current_stream().record())
 
     def new_report(self) -> Array:
         """Return room for a `REPORT`."""
@@ -273,13 +305,14 @@ class Gpu:
     def multiply(self, rows: Array, factors: Array, out: Array, *, tf32: bool) -> None:
         """Multiply rows by factors: (n, d) by (room, d) gives (n, room)."""
         (n, d), room = rows.shape, len(factors)
-        handle = self._cupy.cuda.get_cublas_handle()
-        self._cublas.setMathMode(handle, _TF32 if tf32 else _FLOAT32)
         one, nothing = np.array([1], np.float32), np.array([0], np.float32)
-        self._cublas.sgemm(
-            handle, _TRANSPOSED, _AS_IS, room, n, d, one.ctypes.data, factors.data.ptr, d,
-            rows.data.ptr, d, nothing.ctypes.data, out.data.ptr, room,
-        )  # fmt: skip
+        with self._used():
+            handle = self._cupy.cuda.get_cublas_handle()
+            self._cublas.setMathMode(handle, _TF32 if tf32 else _FLOAT32)
+            self._cublas.sgemm(
+                handle, _TRANSPOSED, _AS_IS, room, n, d, one.ctypes.data, factors.data.ptr, d,
+                rows.data.ptr, d, nothing.ctypes.data, out.data.ptr, room,
+            )  # fmt: skip
 
     def new_found(self, n: int, *, others: bool = False, norms: bool = False) -> Found:
         """Return room for what `settle` finds of n rows."""
@@ -505,16 +538,6 @@ class Gpu:
         grid = (-(-n // _THREADS),)
         self._run("relabel", grid, _THREADS, labels, _i64(n), self.put(mapping))
 
-    @contextmanager
-    def _room(self) -> Iterator[None]:
-        """Say what is wrong where memory has run out after all."""
-        try:
-            yield
-        except self._cupy.cuda.memory.OutOfMemoryError as error:
-            raise PlatformError(
-                f"{self.name} has no memory left, though it had enough when it was asked: {error}"
-            ) from error
-
     def _warps(self, name: str, n_warps: int, *arguments: Any) -> None:
         """Run a kernel with a warp for each row, or for each of whatever it takes."""
         self._run(name, (-(-n_warps * _LANES // _THREADS),), _THREADS, *arguments)
@@ -522,7 +545,8 @@ class Gpu:
     def _run(self, name: str, grid: tuple[int, ...], n_threads: int, *arguments: Any) -> None:
         if all(grid):
             given = tuple(_NOTHING if one is None else one for one in arguments)
-            self._kernels.get_function(name)(grid, (n_threads,), given)
+            with self._used():
+                self._kernels.get_function(name)(grid, (n_threads,), given)
 
 
 class Lane:
@@ -532,10 +556,12 @@ class Lane:
     ----------
     cuda : module
         Of CuPy.
+    used : callable
+        Returns what uses the device.
     """
 
-    def __init__(self, cuda: Any) -> None:
-        self._cuda = cuda
+    def __init__(self, cuda: Any, used: Callable[[], AbstractContextManager[None]]) -> None:
+        self._used = used
         self._stream = cuda.Stream(non_blocking=True)
 
     def copy(self, array: npt.NDArray[Any], to: Array, after: Mark | None = None) -> Mark:
@@ -555,10 +581,11 @@ class Lane:
         Mark
             Reached when it is done.
         """
-        if after:
-            self._stream.wait_event(after.event)
-        to.data.copy_from_host_async(array.ctypes.data, array.nbytes, self._stream)
-        return Mark(self._stream.record())
+        with self._used():
+            if after:
+                self._stream.wait_event(after.event)
+            to.data.copy_from_host_async(array.ctypes.data, array.nbytes, self._stream)
+            return Mark(self._stream.record())
 
     def wait(self) -> None:
         """Wait until all is copied."""
