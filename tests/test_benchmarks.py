@@ -68,6 +68,13 @@ def test_headline(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="there is no C++")
+def test_devices():
+    table = run("devices", "--emulated", "--sets", "tiny", "--clusters", 4, "--seeds", 1)
+    assert re.search(r"tiny, 2,000 x 3 \| 4 \| [01]\.\d+ \| [01]\.\d+ \|", table)
+
+
+@pytest.mark.slow
 def test_channels(tmp_path):
     table = run("channels", "--rows", 3000, "--rounds", 1, "--json", tmp_path / "figures.json")
     for name in ("RecordIO-protobuf | gzip", "CSV | pipe", "Parquet | cat", "NumPy | numpy.load"):

@@ -276,9 +276,9 @@ def openings(device, rows, centers, price, room, weights=None, seed=3, before=11
     asked = np.flatnonzero(cost > coins * price)
     flooded = len(asked) > room
     if flooded:
-        worth = np.float32(cost[asked] / coins[asked])
-        price = float(np.sort(worth)[-room])
-        asked = asked[worth >= price][:room]
+        worth = np.float32(cost[asked] / price / coins[asked])
+        least = np.sort(worth)[-room]
+        price, asked = price * float(least), asked[worth >= least][:room]
     left = apart[asked].astype(float)
     expected = asked[
         reference.open_far(WeightedRows(rows[asked], weights[asked]), left, coins[asked], price)
@@ -300,6 +300,16 @@ def test_rows_open_centers_as_if_they_came_one_by_one(device, n, price, room, we
     assert flooded == expected_flooded
     assert (price > 1e6) == (not ours) or n == 7
     assert len(ours) <= room
+
+
+@pytest.mark.parametrize("scale", [2.0**-200, 2.0**133, 2.0**300])
+def test_weights_of_any_size_open_the_same_centers(device, scale):
+    rows, centers = drawn(400, 5, 12)
+    weights = np.random.default_rng(0).random(400) + 0.5
+    usual, flooded, _, _ = openings(device, rows, centers, 1.0, 20, weights)
+    assert flooded
+    ours, _, _, _ = openings(device, rows, centers, scale, 20, weights * scale)
+    assert ours == usual
 
 
 def test_rounding_opens_no_centers(device):
