@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 
@@ -99,6 +100,7 @@ def test_it_trains_and_tells_so(run, taken, caplog, given):
     assert "Number of GPUs being used: 1" in caplog.messages
     assert "Using an emulation, of 16 GiB" in caplog.messages
     assert taken[0] > 2 * 2300  # of train, and of test
+    assert any('"Total Batches Seen": {"sum": 25.0' in message for message in caplog.messages)
 
 
 @pytest.mark.usefixtures("small")
@@ -143,6 +145,16 @@ def test_sparse_rows_are_left_to_the_processor(run, taken, caplog):
     assert not taken
     why = "the processor takes the data: its first records are not all dense, and alike"
     assert why in caplog.messages
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_what_is_packed_is_left_to_the_processor_unless_a_gpu_is_demanded(
+    run, taken, caplog, device
+):
+    assert is_right(run([gzip.compress(write_rows(rows_of(2500)))], device=device))
+    why = "the processor takes the data: it is unpacked longer than it is clustered"
+    assert (why in caplog.messages) == (not taken) == (device == "auto")
 
 
 @pytest.mark.usefixtures("small")

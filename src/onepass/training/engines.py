@@ -20,7 +20,7 @@ from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import n_centers_of
 from onepass.training.passes import Task, Tell, run_in_threads, run_pass
 from onepass.training.readers import is_text, may_be_taken_raw, readers_of
-from onepass.training.record_feed import is_plain
+from onepass.training.record_feed import is_packed, is_plain
 from onepass.training.tasks import Score
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ def engine_of_pass(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int
 
     Notes
     -----
-    Sparse rows are left to the processor, and numbers in texts where reading them takes longer
-    than clustering them, if both may be used.
+    Sparse rows are left to the processor, and so are texts and what is compressed where reading
+    takes longer than clustering, if both may be used.
     """
     host = HostEngine(channel, wanted)
     if not gpus:
@@ -78,12 +78,15 @@ def engine_of_pass(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int
 
 def _why_host(channel: Channel, wanted: Hyperparameters) -> str:
     """Return why a GPU does not take a channel, or nothing."""
-    if may_be_taken_raw(channel, wanted):
-        is_dense = all(map(is_plain, _whole(channel, wanted)))
-        return "" if is_dense else "its first records are not all dense, and alike"
     few = n_centers_of(wanted) < _TEXT_CENTERS * available_cpus()
-    is_read_longer = is_text(channel) and wanted.device == "auto" and few
-    return "texts are read longer than they are clustered" if is_read_longer else ""
+    may_choose = wanted.device == "auto" and few
+    if not may_be_taken_raw(channel, wanted):
+        is_read_longer = may_choose and is_text(channel)
+        return "texts are read longer than they are clustered" if is_read_longer else ""
+    whole = _whole(channel, wanted)
+    if any(map(is_packed, whole)):
+        return "it is unpacked longer than it is clustered" if may_choose else ""
+    return "" if all(map(is_plain, whole)) else "its first records are not all dense, and alike"
 
 
 def engine_of_model(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> Engine:

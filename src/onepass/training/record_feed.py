@@ -14,7 +14,7 @@ from onepass.cluster.record_intake import N_SLOTS, IrregularRecordError, RecordI
 from onepass.data.bad_records import BadRecords
 from onepass.data.batches import BatchReader
 from onepass.data.record_blocks import Memories, Place, RecordBlock, RecordCursor
-from onepass.data.sources import Span
+from onepass.data.sources import Span, is_compressed
 from onepass.formats.arrays import Rows
 from onepass.formats.wire import Layout
 from onepass.resources import available_cpus
@@ -78,6 +78,12 @@ def is_plain(reader: BatchReader) -> bool:
         return _is_plain(cursor, cursor.decode(_LOOKED_AT))
 
 
+def is_packed(reader: BatchReader) -> bool:
+    """Whether the first file is compressed."""
+    sources = [source for source in reader.sources if isinstance(source, Span)]
+    return bool(sources) and is_compressed(sources[0].path)
+
+
 def _cursor_of(reader: BatchReader) -> RecordCursor:
     sources = [source for source in reader.sources if isinstance(source, Span)]
     return RecordCursor(sources, reader.n_features, BadRecords(reader.max_bad_records))
@@ -94,7 +100,6 @@ class _Feed:
         self._n_at_once = min(reader.batch_rows, max(1, _DECODED_VALUES // reader.n_features))
         self._n_decoded, self._n_due = _FEWEST_DECODED, 0
         self._n_threads = min(available_cpus(), _MOST_THREADS)
-        self._n_batches = 0
 
     def run(self, rows: Rows) -> None:
         """Take all rows, the first of which have been decoded."""
@@ -140,11 +145,11 @@ class _Feed:
 
     def _seen(self, place: Place) -> None:
         """Tell how far it is."""
-        self._n_batches += 1
         reader = self._reader
+        n_batches = -(-place.row // reader.batch_rows)
         reader.n_rows, reader.n_bytes = place.row, self._cursor.bytes_before(place)
         msds = self._sink.msds()
-        self._tell(Seen(reader.n_rows, reader.n_bytes, self._n_batches, *msds, reader.bad.n))
+        self._tell(Seen(reader.n_rows, reader.n_bytes, n_batches, *msds, reader.bad.n))
 
 
 def layout_of(layout: Layout) -> RecordLayout:
