@@ -7,6 +7,7 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
+from onepass.cluster.core_set import calibrate
 from onepass.cluster.device_plan import most_rows
 from onepass.cluster.device_stream import DeviceStream
 from onepass.cluster.device_summary import DeviceSummary
@@ -200,6 +201,71 @@ def test_trials_are_fewer_where_rows_take_less_time(device, monkeypatch):
         kmeans = KMeans(4, center_factor=6, batch_size=300, reservoir_bytes=20_000, device=chosen)
         counts[chosen] = kmeans.partial_fit(rows)._stream.n_rows_in_time
     assert counts == {"cpu": 1200, "gpu": 12}
+
+
+class TestLastStep:
+    """The sample may stay on the device when final centers are made."""
+
+    @pytest.fixture(autouse=True)
+    def worth(self, monkeypatch):
+        monkeypatch.setattr("onepass.cluster.device_finish._WORTH_REFINING", 0)
+
+    @pytest.mark.parametrize("half_life", [0, 900])
+    @pytest.mark.parametrize("n_bytes", [20_000, 10**6])
+    def test_it_is_as_on_the_host(self, stream, monkeypatch, half_life, n_bytes):
+        rows, wanted = mixture(3300, 6, 9), parameters(reservoir_bytes=n_bytes, half_life=half_life)
+        ours, theirs = (pushed(stream(wanted, 6), rows) for _ in range(2))
+        centers = ours.finish(settings()).centers
+        measured = ours.measure(centers)
+        assert ours._there is not None
+        assert ours.finish(settings()).centers.tobytes() == centers.tobytes()
+        monkeypatch.setattr("onepass.cluster.device_finish._WORTH_REFINING", 2**62)
+        expected = theirs.finish(settings()).centers
+        assert theirs._there is None
+        assert theirs.complete == (n_bytes > 20_000)
+        assert exact_msd(rows, centers) == pytest.approx(exact_msd(rows, expected), rel=0.02)
+        of_theirs = theirs.measure(centers)
+        assert measured.value == pytest.approx(of_theirs.value, rel=1e-3)
+        assert measured.error == pytest.approx(of_theirs.error, rel=1e-2)
+        assert ours.n_centers == theirs.n_centers
+
+    def test_the_core_set_is_that_of_the_host(self, stream):
+        taken = pushed(stream(parameters(), 6), mixture(3300, 6, 9))
+        sample = taken._sample_there(4)
+        fitted = np.random.default_rng(4).random(len(sample)) < 0.4
+        there = sample.core(fitted)._rows
+        found, weights = there.rows(np.arange(len(there))), there.weights
+        taken.land()
+        expected = calibrate(taken.summary.as_rows(), taken._reservoir.sample(0.0), fitted)
+        assert len(expected.data.rows) > fitted.sum(), "some strata have no row in the sample"
+        np.testing.assert_allclose(weights, expected.data.weights, rtol=1e-9)
+        np.testing.assert_allclose(found, expected.data.rows, atol=1e-4)
+
+    def test_more_rows_may_follow(self, stream):
+        rows, more = mixture(2500, 3, 4), mixture(1500, 3, 4, seed=5)
+        taken = pushed(stream(parameters(), 3), rows)
+        taken.finish(settings())
+        pushed(taken, more)
+        centers = taken.finish(settings()).centers
+        assert taken.n_taken == 4000
+        both = np.concatenate([rows, more])
+        host = pushed(on_host(parameters(), 3), both).finish(settings()).centers
+        assert exact_msd(both, centers) == pytest.approx(exact_msd(both, host), rel=0.03)
+
+    def test_with_few_centers_trials_are_made_on_rows_drawn(self, stream):
+        rows, wanted = mixture(2500, 3, 4), parameters(center_factor=1)
+        taken = pushed(stream(wanted, 3), rows)
+        centers = taken.finish(settings()).centers
+        assert taken._there is not None
+        host = pushed(on_host(wanted, 3), rows).finish(settings()).centers
+        assert exact_msd(rows, centers) == pytest.approx(exact_msd(rows, host), rel=0.03)
+
+    def test_where_there_is_no_room_it_is_made_on_the_host(self, stream, device, monkeypatch):
+        monkeypatch.setattr(type(device), "free_bytes", lambda _: 2**33)
+        taken = pushed(stream(parameters(), 3), mixture(2500, 3, 4))
+        monkeypatch.setattr(type(device), "free_bytes", lambda _: 2**20)
+        taken.finish(settings())
+        assert taken._there is None
 
 
 def test_batches_are_what_a_device_likes():

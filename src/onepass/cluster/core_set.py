@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from onepass.cluster.anchors import Anchors, at_rest
-from onepass.cluster.arrays import Doubles, Flags, Labels, Rows, Weighted, WeightedAny, WeightedRows
+from onepass.cluster.arrays import (
+    Doubles,
+    Flags,
+    Floats,
+    Labels,
+    Rows,
+    Weighted,
+    WeightedAny,
+    WeightedRows,
+)
 from onepass.cluster.kernels import refining, sparse
 from onepass.cluster.kernels.cpu import accumulate, nearest_centers, two_nearest_centers
 from onepass.cluster.offers import Sample
@@ -68,7 +77,7 @@ def calibrate(
     """
     chosen = np.flatnonzero(fitted)
     strata = sample.strata[chosen]
-    weights = _scaled_weights(summary.weights, sample, fitted)
+    weights = scaled_weights(summary.weights, sample, fitted)
     if isinstance(sample.rows, SparseRows):
         few = Weighted(sample.rows[chosen], weights[chosen])
         return _calibrate_sparse(summary, few, strata)
@@ -133,11 +142,6 @@ def estimate_msd(summary: AnySummary[R], sample: Sample[R], fitted: Flags, cente
     """
     points = summary.centers
     of_strata = two_nearest_centers(points, centers)
-    sq_distances = of_strata.distances.astype(np.float64) ** 2
-    known = float(summary.scatter.sum() + sq_distances @ summary.weights)
-    # Where a stratum has no other rows, those fitted must do.
-    lacking = np.bincount(sample.strata, ~fitted, len(summary)) == 0
-    used = ~fitted | lacking[sample.strata]
     gain, shifts = np.zeros(len(sample.rows)), at_rest(centers)
     for start in range(0, len(gain), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
@@ -146,11 +150,48 @@ def estimate_msd(summary: AnySummary[R], sample: Sample[R], fitted: Flags, cente
         doubtful, own = refining.loosen(rows, centers, anchors.bounds(of_strata), shifts)
         if len(doubtful):
             gain[start + doubtful] = own - nearest_centers(rows[doubtful], centers).sq_distances
+    weighed = Weighed(sample.weights, sample.strata)
+    return estimate_from(summary, weighed, fitted, of_strata.distances, gain)
+
+
+class Weighed(NamedTuple):
+    """A sample without its rows.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n,), float64
+    strata : ndarray of shape (n,), int32
+    """
+
+    weights: Doubles
+    strata: Labels
+
+
+def estimate_from(
+    summary: AnySummary[Any], sample: Weighed, fitted: Flags, distances: Floats, gain: Doubles
+) -> Msd:
+    """Estimate the mean squared distance as `estimate_msd`, from what has been measured.
+
+    Parameters
+    ----------
+    summary : Summary
+    sample : Weighed
+    fitted : ndarray of shape (n,), bool
+    distances : ndarray of shape (n_strata,), float32
+        Of the summary's centers from the closest of the final ones.
+    gain : ndarray of shape (n,), float64
+        By how much each row's squared distance is less to its own closest center than to that of
+        its stratum; changed.
+    """
+    known = float(summary.scatter.sum() + distances.astype(np.float64) ** 2 @ summary.weights)
+    # Where a stratum has no other rows, those fitted must do.
+    lacking = np.bincount(sample.strata, ~fitted, len(summary)) == 0
+    used = ~fitted | lacking[sample.strata]
     # Where nearly nothing is left, a gain estimated may be more than all there is.
-    value = max(0.0, known - float(gain @ _scaled_weights(summary.weights, sample, used)))
+    value = max(0.0, known - float(gain @ scaled_weights(summary.weights, sample, used)))
     # Few rows gain much: how gains differ is learnt from all rows, fitted or not.
     n_used, n_there = (np.bincount(sample.strata[w], minlength=len(summary)) for w in (used, ...))
-    gain *= _scaled_weights(summary.weights, sample, np.ones_like(used))
+    gain *= scaled_weights(summary.weights, sample, np.ones_like(used))
     gain *= np.sqrt(n_there / np.maximum(n_used, 1))[sample.strata]
     total = float(summary.weights.sum())
     # What none of n rows shows may still happen to one in n.
@@ -158,7 +199,7 @@ def estimate_msd(summary: AnySummary[R], sample: Sample[R], fitted: Flags, cente
     return Msd(value / total, math.hypot(float(np.linalg.norm(gain)), unseen) / total)
 
 
-def _scaled_weights(of_strata: Doubles, sample: Sample[Any], used: Flags) -> Doubles:
+def scaled_weights(of_strata: Doubles, sample: Sample[Any] | Weighed, used: Flags) -> Doubles:
     """Scale the weights of the rows used so that each stratum's add up to what it weighs."""
     weights = np.where(used, sample.weights, 0.0)
     received = np.bincount(sample.strata, weights, len(of_strata))

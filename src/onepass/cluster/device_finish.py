@@ -47,9 +47,11 @@ class DeviceWorkshop:
     def refinement(self, core_set: CoreSet, points: Rows, settings: TrialSettings) -> Refinement:
         """Return what refines centers on a core-set."""
         rows, weights = core_set.data
-        if not isinstance(rows, np.ndarray) or rows.size * settings.n_clusters < _WORTH_REFINING:
+        if not isinstance(rows, np.ndarray) or not is_worth_refining(
+            rows.size, settings.n_clusters
+        ):
             return HostWorkshop().refinement(core_set, points, settings)
-        return _DeviceRefinement(DeviceRows.of(self._gpu, WeightedRows(rows, weights)), settings)
+        return DeviceRefinement(DeviceRows.of(self._gpu, WeightedRows(rows, weights)), settings)
 
     @staticmethod
     def _trial(
@@ -60,15 +62,30 @@ class DeviceWorkshop:
         return device_lloyd.lloyd(rows, start, max_iter=settings.max_iter, tol=settings.tol)
 
 
-class _DeviceRefinement:
+def is_worth_refining(n_values: int, n_clusters: int) -> bool:
+    """Whether a device refines centers on rows of so many values sooner than the processor."""
+    return n_values * n_clusters >= _WORTH_REFINING
+
+
+class DeviceRefinement:
+    """Lloyd's iterations on rows that are on a device; see `onepass.cluster.finish.Refinement`.
+
+    Parameters
+    ----------
+    rows : DeviceRows
+    settings : TrialSettings
+    """
+
     def __init__(self, rows: DeviceRows, settings: TrialSettings) -> None:
         self._rows, self._settings, self._tol = rows, settings, settings.tol * FINER
         every = part_of(len(rows))
         self._few = rows if every == 1 else rows.every(every)
 
     def try_out(self, centers: Rows, max_iter: int) -> Clustering:
+        """Make a few iterations on every fourth row, or on all where they are few."""
         return device_lloyd.lloyd(self._few, centers, max_iter=max_iter, tol=self._tol)
 
     def run(self, centers: Rows, goal: float = math.inf) -> Clustering:
+        """Make all iterations on all rows."""
         max_iter = self._settings.max_iter
         return device_lloyd.lloyd(self._rows, centers, max_iter=max_iter, tol=self._tol, goal=goal)

@@ -25,6 +25,8 @@ class DeviceParts(NamedTuple):
     summary : DeviceSummary
     sample : DeviceSample
     filling : FillingBatch
+    origin : ndarray of shape (n_features,), float32
+        What rows are relative to.
     seeds : tuple of int
         Of openings, and of draws.
     """
@@ -32,6 +34,7 @@ class DeviceParts(NamedTuple):
     summary: DeviceSummary
     sample: DeviceSample
     filling: FillingBatch
+    origin: Rows
     seeds: tuple[int, ...]
 
     @classmethod
@@ -62,5 +65,6 @@ class DeviceParts(NamedTuple):
             DeviceSummary(gpu, summary, origin, n_products, fits),
             DeviceSample(gpu, reservoir.capacity, reservoir.kept(), origin, most),
             FillingBatch(gpu, most, origin),
+            origin,
             tuple(int(seed) for seed in seeds.generate_state(2, np.uint64)),
         )

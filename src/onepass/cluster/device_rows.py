@@ -55,6 +55,16 @@ class DeviceRows:
     def __len__(self) -> int:
         return len(self._weights)
 
+    @property
+    def weights(self) -> Doubles:
+        """Of all rows."""
+        return self._weights
+
+    @property
+    def there(self) -> Array:
+        """The rows, relative to the origin."""
+        return self._batch.rows
+
     def every(self, n: int) -> DeviceRows:
         """Return every n-th row."""
         chosen = np.arange(0, len(self), n)
@@ -77,6 +87,12 @@ class DeviceRows:
     def assign(self, centers: Rows) -> Assigned:
         """Find the closest center of each row."""
         return Assigned(self._gpu, self._batch, self._nearest(self._put(centers)), len(centers))
+
+    def measure(self, centers: Rows, labels: Labels) -> Floats:
+        """Measure how far each row is from the center named for it, squared."""
+        there = self._put(centers), self._gpu.put(labels.astype(np.int32))
+        found: Floats = self._gpu.get(self._gpu.measure(self._batch.rows, *there))
+        return found
 
     def _put(self, centers: Rows) -> Array:
         exact = centers.astype(np.float64) - self.origin
@@ -135,7 +151,12 @@ class Assigned:
         self._gpu.sum_up(self._gpu.add(self._batch, self._found, self._n), there)
         return sums_of(self._gpu, there, origin)
 
+    def sq_distances(self) -> Floats:
+        """Return the squared distance of each row."""
+        found: Floats = self._gpu.get(self._found.sq_distances)
+        return found
+
     def losses(self) -> Doubles:
         """Return the weighted squared distance of each row."""
-        apart: Doubles = self._gpu.get(self._found.sq_distances).astype(np.float64)
+        apart: Doubles = self.sq_distances().astype(np.float64)
         return apart if self._batch.weights is None else apart * self._gpu.get(self._batch.weights)

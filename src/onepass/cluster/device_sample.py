@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Labels, Rows
+from onepass.cluster.core_set import Weighed
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import Array, Chance, Coins, DeviceBatch, Drawn, Found
 from onepass.cluster.offers import Kept
@@ -104,6 +105,25 @@ class DeviceSample:
     def relabel(self, mapping: Labels) -> None:
         """Rename strata after centers were merged: stratum s becomes ``mapping[s]``."""
         self._gpu.relabel(self._strata, self._size, mapping)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no row has been dropped."""
+        return bool(np.isinf(self._log2_threshold)) and self._size <= self._capacity
+
+    @property
+    def rows(self) -> Array:
+        """The rows kept, relative to the origin."""
+        return self._rows[: self._size]
+
+    def weighed(self, log2_age: float) -> Weighed:
+        """Return what the rows stand for; see `onepass.cluster.reservoir.Reservoir.sample`."""
+        if self._size > self._capacity:
+            self._compact()
+        _, log2_weights, log2_chances = (self._gpu.get(c[: self._size]) for c in self._columns)
+        log2_kept = np.minimum(log2_chances + self._log2_threshold, 0.0)
+        weights = np.exp2(log2_weights - log2_age - log2_kept)
+        return Weighed(weights, self._gpu.get(self._strata[: self._size]))
 
     def leave(self) -> Kept[Rows]:
         """Return all that is held, on the host: nothing is left here."""

@@ -1,8 +1,9 @@
 """A stream whose rows are taken on a GPU.
 
 The first batch is taken on the host, as on any machine: it chooses the first centers. From then on
-the summary and the sample live on the device, and come back when final centers are made, or when
-anything is done with them that is not taking rows.
+the summary and the sample live on the device, and come back when anything is done with them that
+is not taking rows, or when final centers are made of so few that the host does it sooner. What
+makes this module long is how much a stream does.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ import numpy as np
 from onepass.cluster.arrays import Rows, Weighted, WeightedRows
 from onepass.cluster.core_set import Msd
 from onepass.cluster.device_batch import FillingBatch, IrregularRowError
-from onepass.cluster.device_finish import DeviceWorkshop
+from onepass.cluster.device_core import SampleThere, fits_beside
+from onepass.cluster.device_finish import DeviceWorkshop, is_worth_refining
 from onepass.cluster.device_lloyd import choose_rows
 from onepass.cluster.device_parts import DeviceParts
 from onepass.cluster.device_plan import batch_rows, plan
 from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import Age
 from onepass.cluster.devices import demanded, tell
-from onepass.cluster.finish import Finished
+from onepass.cluster.finish import Finished, finish
 from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError, is_loaded
 from onepass.cluster.kernels.on_device import Coins
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
-from onepass.cluster.stream import Stream
+from onepass.cluster.stream import FINISHING, Stream
 from onepass.cluster.summary import Absorbed, Summary, n_starting
 from onepass.cluster.trials import TrialSettings
 
@@ -80,6 +82,11 @@ class DeviceStream(Stream[Rows]):
     def n_rows(self) -> int:
         """Rows of positive weight that have arrived."""
         return super().n_rows + (self._there.filling.n_rows if self._there else 0)
+
+    @property
+    def n_centers(self) -> int:
+        """Weighted centers that stand for the rows absorbed."""
+        return self._there.summary.n_centers if self._there else super().n_centers
 
     @property
     def n_first(self) -> int:
@@ -141,13 +148,19 @@ class DeviceStream(Stream[Rows]):
 
     def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
-        self.land()
-        return super().finish(settings)
+        there = self._sample_there(settings.n_clusters)
+        if there is None:
+            return super().finish(settings)
+        seeds = np.random.SeedSequence((self._seed, FINISHING))
+        core = there.core(self._fitted(len(there)))
+        return finish(there.points(), core, settings, seeds, self._workshop())
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
-        self.land()
-        return super().measure(centers)
+        there = self._sample_there(len(centers))
+        if there is None:
+            return super().measure(centers)
+        return there.measure(self._fitted(len(there)), centers)
 
     def depart(self) -> FillingBatch | None:
         """Go on on the device, where there is one; returns what rows are to be put into.
@@ -247,6 +260,20 @@ class DeviceStream(Stream[Rows]):
         chosen = choose_rows(rows, data.weights, n, self._parameters.init, self._rng)
         nearest = Nearest(*rows.nearest_rows(chosen))
         return self.summary.start_from(data, data.rows[chosen], nearest)
+
+    def _sample_there(self, n_clusters: int) -> SampleThere | None:
+        """Return the sample, if it is to stay on the device; else land."""
+        self.flush()
+        there = self._there
+        if there is not None:
+            self._learn(self.gpu.read(there.filling.report))
+            sample = there.sample
+            is_worth = is_worth_refining(sample.rows.size, n_clusters)
+            if is_worth and fits_beside(self.gpu, sample):
+                age = self._half_lives()
+                return SampleThere(self.gpu, sample, there.summary.summary(), there.origin, age)
+        self.land()
+        return None
 
     def _workshop(self) -> DeviceWorkshop | None:
         """Return the device, if rows have been taken on one, here or by what has been merged."""

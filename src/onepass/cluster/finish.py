@@ -71,9 +71,20 @@ class Workshop(Protocol):
         """Return what refines centers on a core-set, the strata of which are those of `points`."""
 
 
+class Core(Protocol):
+    """A core-set, wherever its rows are."""
+
+    def __len__(self) -> int: ...
+    def thin(self, n_rows: int, rng: np.random.Generator) -> WeightedAny:
+        """Draw so many rows in proportion to their weights, or return all if they are fewer."""
+
+    def refinement(self, points: Rows, settings: TrialSettings) -> Refinement:
+        """Return what refines centers on it; its strata are those of `points`."""
+
+
 def finish(
     summary: WeightedRows,
-    core_set: CoreSet,
+    core_set: CoreSet | Core,
     settings: TrialSettings,
     seeds: np.random.SeedSequence,
     workshop: Workshop | None = None,
@@ -84,7 +95,7 @@ def finish(
     ----------
     summary : WeightedRows
         The centers of a `Summary`.
-    core_set : CoreSet
+    core_set : CoreSet or Core
         Of the rows themselves, or of a sample that stands for them.
     settings : TrialSettings
     seeds : numpy.random.SeedSequence
@@ -98,14 +109,14 @@ def finish(
     candidates, or four where that is quick, and one run on all, or two.
     """
     rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]
-    data = core_set.data
+    where = workshop or HostWorkshop()
+    core = _HostCore(core_set, where) if isinstance(core_set, CoreSet) else core_set
     coarse: WeightedAny = summary
     if len(summary.rows) < 1.5 * settings.n_clusters:
-        coarse = _thin(data, thin_rows(settings.n_clusters), rngs[-1])
-    where = workshop or HostWorkshop()
+        coarse = core.thin(thin_rows(settings.n_clusters), rngs[-1])
     candidates, trial_msds = _candidates(coarse, settings, rngs[:-1], where)
-    refinement = where.refinement(core_set, summary.rows, settings)
-    n_distances = len(data.rows) * settings.n_clusters
+    refinement = core.refinement(summary.rows, settings)
+    n_distances = len(core) * settings.n_clusters
     n_finalists = _MANY if n_distances <= _QUICK else _FEW
     refined = _refine(refinement, candidates, min(_HEATS, settings.max_iter), n_finalists)
     return Finished(refined.centers, trial_msds)
@@ -161,6 +172,22 @@ class HostWorkshop:
     def refinement(self, core_set: CoreSet, points: Rows, settings: TrialSettings) -> Refinement:
         """Return what refines centers, with bounds from the points that have absorbed the rows."""
         return _HostRefinement(core_set, points, settings)
+
+
+class _HostCore:
+    """A core-set in the memory of the host."""
+
+    def __init__(self, core_set: CoreSet, workshop: Workshop) -> None:
+        self._core_set, self._workshop = core_set, workshop
+
+    def __len__(self) -> int:
+        return len(self._core_set.data.rows)
+
+    def thin(self, n_rows: int, rng: np.random.Generator) -> WeightedAny:
+        return _thin(self._core_set.data, n_rows, rng)
+
+    def refinement(self, points: Rows, settings: TrialSettings) -> Refinement:
+        return self._workshop.refinement(self._core_set, points, settings)
 
 
 class _HostRefinement:

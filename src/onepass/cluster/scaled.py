@@ -63,7 +63,7 @@ class ScaledStream:
     @property
     def n_centers(self) -> int:
         """Weighted centers that stand for the rows absorbed."""
-        return len(self._stream.summary)
+        return self._stream.n_centers
 
     @property
     def total_weight(self) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from onepass.cluster.arrays import Flags, Floats, Labels, Rows, Weighted, WeightedRows
 from onepass.cluster.core_set import CoreSet, Msd, calibrate, estimate_msd, measure_rows
 from onepass.cluster.finish import Finished, Workshop, finish
-from onepass.cluster.offers import Offer, Sample
+from onepass.cluster.offers import Offer
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import AnySummary, Parts, R
 from onepass.cluster.reservoir import Reservoir
@@ -22,7 +22,7 @@ from onepass.errors import UserError
 from onepass.sparse import SparseRows
 
 _SHORT_TERM = 0.1
-_FINISHING, _HOLDING_OUT = 1, 2
+FINISHING, _HOLDING_OUT = 1, 2
 _HELD_OUT = 1 / 8
 _MOST_CHECKED = 2**24  # values
 
@@ -74,6 +74,11 @@ class Stream(Generic[R]):
     def n_rows(self) -> int:
         """Rows of positive weight that have arrived."""
         return self.n_taken + len(self._buffer)
+
+    @property
+    def n_centers(self) -> int:
+        """Weighted centers that stand for the rows absorbed."""
+        return len(self.summary)
 
     @property
     def n_values_a_row(self) -> float:
@@ -133,7 +138,7 @@ class Stream(Generic[R]):
     def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
         self.flush()
-        seeds = np.random.SeedSequence((self._seed, _FINISHING))
+        seeds = np.random.SeedSequence((self._seed, FINISHING))
         summary = self.summary.as_rows()
         return finish(summary, self._core_set(summary), settings, seeds, self._workshop())
 
@@ -142,7 +147,7 @@ class Stream(Generic[R]):
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
             return measure_rows(Weighted(sample.rows, sample.weights), centers)
-        return estimate_msd(self.summary, sample, self._fitted(sample), centers)
+        return estimate_msd(self.summary, sample, self._fitted(len(sample.rows)), centers)
 
     def _take(self, data: Weighted[R]) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""
@@ -209,12 +214,12 @@ class Stream(Generic[R]):
         sample = self._reservoir.sample(self._half_lives())
         if self.complete:
             return CoreSet(Weighted(sample.rows, sample.weights), sample.strata)
-        return calibrate(summary, sample, self._fitted(sample))
+        return calibrate(summary, sample, self._fitted(len(sample.rows)))
 
-    def _fitted(self, sample: Sample[R]) -> Flags:
-        """Choose the rows of the sample that centers are fitted to; the others measure them."""
+    def _fitted(self, n: int) -> Flags:
+        """Choose which of n rows of the sample centers are fitted to; the others measure them."""
         rng = np.random.default_rng((self._seed, _HOLDING_OUT))
-        return rng.random(len(sample.rows)) >= _HELD_OUT
+        return rng.random(n) >= _HELD_OUT
 
 
 def _mean_values(rows: Rows | SparseRows) -> float:

@@ -664,6 +664,25 @@ extern "C" __global__ void take_rows(const float *rows, const int *labels, i64 d
     if (!lane) taken_labels[i] = labels[row];
 }
 
+/* Moves rows by what is told for their labels. A warp for each. */
+extern "C" __global__ void shift_rows(float *rows, i64 n, i64 d, const int *labels,
+                                      const float *shifts) {
+    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int lane = threadIdx.x % WARP;
+    if (i >= n) return;
+    for (i64 j = lane; j < d; j += WARP) rows[i * d + j] += shifts[(i64)labels[i] * d + j];
+}
+
+/* Measures how far rows are from centers that are named. A warp for each. */
+extern "C" __global__ void measure(const float *rows, i64 n, i64 d, const float *centers,
+                                   const int *labels, float *sq_distances) {
+    const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
+    const int lane = threadIdx.x % WARP;
+    if (i >= n) return;
+    const float sq_distance = apart(rows + i * d, centers + (i64)labels[i] * d, d, lane);
+    if (!lane) sq_distances[i] = sq_distance;
+}
+
 /* Copies rows into the places of others, none of which is copied itself. A warp for each. */
 extern "C" __global__ void fill_holes(float *rows, i64 d, const int *holes, const int *movers, i64 n) {
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;

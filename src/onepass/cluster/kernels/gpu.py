@@ -489,10 +489,22 @@ class Gpu:
         given = starts, members, *held, *united
         self._run("unite", (n,), _threads_for(d), _i64(d), *given)
 
-    def gather(self, rows: Array, which: Array) -> Array:
-        """Return a copy of the rows named."""
+    def shift_rows(self, rows: Array, labels: Array, shifts: Array) -> None:
+        """Move rows, in place, by what is told for their labels."""
+        n, d = rows.shape
+        self._warps("shift_rows", n, rows, _i64(n), _i64(d), labels, shifts)
+
+    def measure(self, rows: Array, centers: Array, labels: Array) -> Array:
+        """Return how far rows are from the centers named, squared."""
+        n, d = rows.shape
+        out = self.empty(n, np.float32)
+        self._warps("measure", n, rows, _i64(n), _i64(d), centers, labels, out)
+        return out
+
+    def gather(self, rows: Array, which: Array, out: Array | None = None) -> Array:
+        """Return a copy of the rows named, or make it where it is told."""
         n, d = len(which), rows.shape[1]
-        out = self.empty((n, d), np.float32)
+        out = self.empty((n, d), np.float32) if out is None else out
         self._warps("gather", n, rows, _i64(d), which, _i64(n), out)
         return out
 
