@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from onepass.artifact.model_file import load_model
-from onepass.cluster import devices
+from onepass.cluster import device_finish, devices
+from onepass.cluster.device_core import SampleThere
 from onepass.cluster.kernels import gpu
 from onepass.errors import UserError
 from onepass.formats.record_writer import write_rows
@@ -29,6 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr("onepass.cluster.device_plan._ROW_VALUES", 1)
     monkeypatch.setattr(gpu, "_ONE_BLOCK", 96)
     monkeypatch.setattr(engines, "_WORTH_A_PASS", 0)
+    monkeypatch.setattr(device_finish, "_WORTH_REFINING", 0)
     monkeypatch.setattr(engines, "_BYTES_A_GPU", 20_000)
     monkeypatch.setattr(record_feed, "_BLOCK_BYTES", 5000)
 
@@ -95,11 +97,14 @@ def is_right(trained, n=2500):
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("given", [{"device": "gpu"}, {"device": "auto"}])
-def test_it_trains_and_tells_so(run, taken, caplog, given):
+def test_it_trains_and_tells_so(run, taken, caplog, monkeypatch, given):
+    made, core = [], SampleThere.core
+    monkeypatch.setattr(SampleThere, "core", lambda *given: made.append(1) or core(*given))
     assert is_right(run(**given))
     assert "Number of GPUs being used: 1" in caplog.messages
     assert "Using an emulation, of 16 GiB" in caplog.messages
     assert taken[0] > 2 * 2300  # of train, and of test
+    assert made, "the last step is made there"
     assert any('"Total Batches Seen": {"sum": 25.0' in message for message in caplog.messages)
 
 

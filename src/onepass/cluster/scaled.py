@@ -106,9 +106,10 @@ class ScaledStream:
         return RecordIntake(stream, filling) if filling else None
 
     def flush(self) -> None:
-        """Absorb the rows held back, and take everything back from a device."""
+        """Absorb the rows held back; a shard takes everything back from its device, too."""
         self._stream.flush()
-        self._stream.land()
+        if self._n_shards > 1:
+            self._stream.land()
 
     def merge(self, other: ScaledStream) -> None:
         """Take what another stream has learnt, as if its rows had followed.
