@@ -207,6 +207,26 @@ extern "C" __global__ void settle_down(const float *rows, i64 d, const int *open
     sq_distances[row] = 0;
 }
 
+/* How much the threads before each of a block have together, and before all of them `so_far`, which
+   grows by what all have. To be called by all threads. */
+__device__ static inline i64 scan(i64 own, i64 *so_far, i64 *sums) {
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP;
+    i64 up_to = own;
+    for (int step = 1; step < WARP; step *= 2) {
+        const i64 lower = __shfl_up_sync(ALL, up_to, step);
+        if (lane >= step) up_to += lower;
+    }
+    if (lane == WARP - 1) sums[warp] = up_to;
+    __syncthreads();
+    i64 before = *so_far + up_to - own;
+    for (int w = 0; w < n_warps; w++) {
+        if (w < warp) before += sums[w];
+        *so_far += sums[w];
+    }
+    __syncthreads();
+    return before;
+}
+
 /* What of a block's threads, in their order, say yes: where each of these comes, from `so_far` on,
    which grows by how many there are. To be called by all threads. */
 __device__ static inline i64 place_of(bool yes, i64 *so_far, int *counts) {
@@ -233,36 +253,55 @@ __device__ static inline unsigned worth_of(double cost, double coin) {
     return __float_as_uint((float)fmin(cost / coin, 3e38));
 }
 
+/* Asks each row whether its distance pays for opening it: a bit for each. A thread for each. */
+extern "C" __global__ void vote_far(i64 n, const double *weights, const float *sq_distances,
+                                    const float *norms, u64 seed, i64 before,
+                                    const double *service, double capacity, unsigned *votes) {
+    const i64 row = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    bool pays = false;
+    if (row < n) {
+        const double cost = sq_distances[row] * (weights ? weights[row] : 1.0);
+        pays = cost > coin(seed, before + row) * (*service / capacity) &&
+               sq_distances[row] > NOISE * norms[row];
+    }
+    const unsigned said = __ballot_sync(ALL, pays);
+    if (threadIdx.x % WARP == 0 && row < n) votes[row / WARP] = said;
+}
+
+/* Writes down the rows that have said yes, in their order; returns how many. By all threads of the
+   only block. */
+__device__ static inline i64 write_down(const unsigned *votes, i64 n, int *rows, i64 *sums) {
+    i64 n_rows = 0;
+    const i64 n_words = (n + WARP - 1) / WARP;
+    for (i64 start = 0; start < n_words; start += blockDim.x) {
+        const i64 word = start + threadIdx.x;
+        unsigned said = word < n_words ? votes[word] : 0;
+        i64 place = scan(__popc(said), &n_rows, sums);
+        for (; said; said &= said - 1) rows[place++] = (int)(word * WARP + __ffs(said) - 1);
+    }
+    __syncthreads();
+    return n_rows;
+}
+
 /* Opens far rows, one after the other, where what is left of their distance pays for it: the price
    is the service cost by the `capacity`. If more want to than there is room for, those that can pay
    the most are asked. None is where not all rows are rows. Coins are those of rows `before`,
    `before` + 1, ... of the stream. By one block. */
-extern "C" __global__ void __launch_bounds__(1024) open_far(const float *rows, i64 n, i64 d, const double *weights,
-                                    const float *sq_distances, const float *norms, u64 seed,
-                                    i64 before, const double *service, double capacity, i64 room,
-                                    int *asked, double *left, int *opened, report *told) {
+extern "C" __global__ void __launch_bounds__(1024) open_far(
+    const float *rows, i64 n, i64 d, const double *weights, const float *sq_distances, u64 seed,
+    i64 before, const double *service, double capacity, i64 room, const unsigned *votes, int *asked,
+    double *left, int *opened, report *told) {
     double price = *service / capacity;
     const double unit = price > 0 ? price : 1; /* of what rows are worth, to hold it in float32 */
     __shared__ int counts[WARP];
+    __shared__ i64 sums[WARP];
     __shared__ int histogram[256];
     __shared__ unsigned prefix, wanted;
     if (told->first_other < n || told->first_bad < n) {
         if (!threadIdx.x) told->n_opened = told->flooded = 0; /* not all are rows: none is taken */
         return;
     }
-    i64 n_asked = 0;
-    for (i64 start = 0; start < n; start += blockDim.x) {
-        const i64 row = start + threadIdx.x;
-        bool pays = false;
-        if (row < n) {
-            const double cost = sq_distances[row] * (weights ? weights[row] : 1.0);
-            pays = cost > coin(seed, before + row) * price &&
-                   sq_distances[row] > NOISE * norms[row];
-        }
-        const i64 place = place_of(pays, &n_asked, counts);
-        if (pays) asked[place] = (int)row;
-    }
-    __syncthreads();
+    i64 n_asked = write_down(votes, n, asked, sums);
     const bool flooded = n_asked > room;
     if (flooded) {
         /* The least worth of those that are asked, byte by byte from the highest. */
@@ -351,7 +390,6 @@ extern "C" __global__ void count_labels(const int *labels, i64 n, i64 n_labels, 
    `starts` has one more than there are labels. By one block. */
 extern "C" __global__ void __launch_bounds__(1024) place_labels(i64 n_labels, i64 n_shares, int *counts, int *starts) {
     __shared__ i64 sums[WARP];
-    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, n_warps = blockDim.x / WARP;
     i64 before = 0;
     for (i64 first = 0; first < n_labels; first += blockDim.x) {
         const i64 label = first + threadIdx.x;
@@ -361,20 +399,8 @@ extern "C" __global__ void __launch_bounds__(1024) place_labels(i64 n_labels, i6
             counts[share * n_labels + label] = (int)here;
             here += count;
         }
-        i64 up_to = here;
-        for (int step = 1; step < WARP; step *= 2) {
-            const i64 lower = __shfl_up_sync(ALL, up_to, step);
-            if (lane >= step) up_to += lower;
-        }
-        if (lane == WARP - 1) sums[warp] = up_to;
-        __syncthreads();
-        i64 start = before + up_to - here;
-        for (int w = 0; w < n_warps; w++) {
-            if (w < warp) start += sums[w];
-            before += sums[w];
-        }
+        const i64 start = scan(here, &before, sums);
         if (label < n_labels) starts[label] = (int)start;
-        __syncthreads();
     }
     if (!threadIdx.x) starts[n_labels] = (int)before;
 }
@@ -621,34 +647,49 @@ extern "C" __global__ void __launch_bounds__(1024) add_costs(i64 n, const double
     if (!threadIdx.x) told->cost = cost, *service = *service * share + cost;
 }
 
+/* What a row draws: see draw_rows. */
+struct draw {
+    double key, log2_weight, log2_chance;
+};
+
+__device__ static inline draw draw_of(i64 row, const double *weights, const float *sq_distances,
+                                      double mean_cost, u64 seed, i64 before, double log2_age) {
+    const double weight = weights ? weights[row] : 1.0;
+    const double share = mean_cost > 0 ? sq_distances[row] / mean_cost : 1.0;
+    const double log2_chance = log2(weight * (0.5 + 0.5 * share)) + log2_age;
+    return {log2(coin(seed, before + row)) - log2_chance, log2(weight) + log2_age, log2_chance};
+}
+
+/* Asks each row whether its key is below a threshold: a bit for each. A thread for each. */
+extern "C" __global__ void vote_drawn(i64 n, const double *weights, const float *sq_distances,
+                                      const double *service, double total, u64 seed, i64 before,
+                                      double log2_age, double log2_threshold, unsigned *votes) {
+    const i64 row = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    bool is_drawn = false;
+    if (row < n) {
+        const draw drawn =
+            draw_of(row, weights, sq_distances, *service / total, seed, before, log2_age);
+        is_drawn = drawn.key < log2_threshold;
+    }
+    const unsigned said = __ballot_sync(ALL, is_drawn);
+    if (threadIdx.x % WARP == 0 && row < n) votes[row / WARP] = said;
+}
+
 /* Draws rows for the sample, those whose keys are below a threshold: where in the batch they are,
    and their keys and chances, in logarithms. Half of a chance is a row's share of the service cost
    of all, which weigh `total`. By one block. */
-extern "C" __global__ void __launch_bounds__(1024) draw_rows(i64 n, const double *weights, const float *sq_distances,
-                                     const double *service, double total, u64 seed, i64 before,
-                                     double log2_age,
-                                     double log2_threshold, int *drawn, double *keys,
-                                     double *log2_weights, double *log2_chances, report *told) {
-    __shared__ int counts[WARP];
-    const double mean_cost = *service / total;
-    i64 n_drawn = 0;
-    for (i64 start = 0; start < n; start += blockDim.x) {
-        const i64 row = start + threadIdx.x;
-        bool is_drawn = false;
-        double key = 0, log2_chance = 0, weight = 1;
-        if (row < n) {
-            weight = weights ? weights[row] : 1.0;
-            const double share = mean_cost > 0 ? sq_distances[row] / mean_cost : 1.0;
-            log2_chance = log2(weight * (0.5 + 0.5 * share)) + log2_age;
-            key = log2(coin(seed, before + row)) - log2_chance;
-            is_drawn = key < log2_threshold;
-        }
-        const i64 place = place_of(is_drawn, &n_drawn, counts);
-        if (!is_drawn) continue;
-        drawn[place] = (int)row;
-        keys[place] = key;
-        log2_weights[place] = log2(weight) + log2_age;
-        log2_chances[place] = log2_chance;
+extern "C" __global__ void __launch_bounds__(1024) draw_rows(
+    i64 n, const double *weights, const float *sq_distances, const double *service, double total,
+    u64 seed, i64 before, double log2_age, const unsigned *votes, int *drawn, double *keys,
+    double *log2_weights, double *log2_chances, report *told) {
+    __shared__ i64 sums[WARP];
+    const i64 n_drawn = write_down(votes, n, drawn, sums);
+    for (i64 i = threadIdx.x; i < n_drawn; i += blockDim.x) {
+        const draw one =
+            draw_of(drawn[i], weights, sq_distances, *service / total, seed, before, log2_age);
+        keys[i] = one.key;
+        log2_weights[i] = one.log2_weight;
+        log2_chances[i] = one.log2_chance;
     }
     if (!threadIdx.x) told->n_sampled = n_drawn;
 }

@@ -359,11 +359,16 @@ class Gpu:
         """
         n, d = batch.rows.shape
         asked, opened = self.empty(n, np.int32), self.empty(terms.room, np.int32)
-        left = self.empty(terms.room, np.float64)
+        left, votes = self.empty(terms.room, np.float64), self.empty(-(-n // _LANES), np.uint32)
+        coin_of = np.uint64(coins.seed), _i64(coins.before)
+        price = terms.service, np.float64(terms.capacity)
+        self._run(
+            "vote_far", (-(-n // _THREADS),), _THREADS, _i64(n), batch.weights,
+            found.sq_distances, found.norms, *coin_of, *price, votes,
+        )  # fmt: skip
         self._run(
             "open_far", (1,), _ONE_BLOCK, batch.rows, _i64(n), _i64(d), batch.weights,
-            found.sq_distances, found.norms, np.uint64(coins.seed), _i64(coins.before),
-            terms.service, np.float64(terms.capacity), _i64(terms.room), asked, left, opened,
+            found.sq_distances, *coin_of, *price, _i64(terms.room), votes, asked, left, opened,
             report,
         )  # fmt: skip
         return opened
@@ -522,12 +527,15 @@ class Gpu:
         See `onepass.cluster.reservoir.Reservoir`. There must be room for all rows.
         """
         n = len(batch.rows)
-        self._run(
-            "draw_rows", (1,), _ONE_BLOCK, _i64(n), batch.weights, found.sq_distances,
-            chance.service, np.float64(chance.total_weight), np.uint64(coins.seed),
-            _i64(coins.before), np.float64(chance.log2_age), np.float64(chance.log2_threshold),
-            *drawn, report,
+        votes = self.empty(-(-n // _LANES), np.uint32)
+        given = (
+            _i64(n), batch.weights, found.sq_distances, chance.service,
+            np.float64(chance.total_weight), np.uint64(coins.seed), _i64(coins.before),
+            np.float64(chance.log2_age),
         )  # fmt: skip
+        grid = (-(-n // _THREADS),)
+        self._run("vote_drawn", grid, _THREADS, *given, np.float64(chance.log2_threshold), votes)
+        self._run("draw_rows", (1,), _ONE_BLOCK, *given, votes, *drawn, report)
 
     def take(
         self, rows: Array, labels: Array, which: Array, report: Array, into: tuple[Array, Array]
