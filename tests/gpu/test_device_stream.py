@@ -8,6 +8,7 @@ import pytest
 from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.core_set import calibrate
+from onepass.cluster.device_batch import FillingBatch
 from onepass.cluster.device_plan import most_rows
 from onepass.cluster.device_stream import DeviceStream
 from onepass.cluster.device_summary import DeviceSummary
@@ -269,9 +270,25 @@ class TestLastStep:
 
 
 def test_batches_are_what_a_device_likes():
-    assert most_rows(400, 1125) == 2**24 // 400
-    assert most_rows(26, 562) == 2**26 // 562
-    assert most_rows(10**6, 10) == 1024
+    assert most_rows(400) == 2**24 // 400
+    assert most_rows(26) == 2**18
+    assert most_rows(10**6) == 1024
+
+
+def test_weights_of_a_batch_are_those_of_its_rows(device):
+    """Whatever has been filled in before."""
+    filling = FillingBatch(device, 10, np.zeros(2, np.float32))
+    rows = np.zeros((3, 2), np.float32)
+    one, other = np.ones(3), np.array([2.0, 1, 5])
+    for pieces in ([one], [one, other, one], [other], [one, one], [other, one]):
+        for weights in pieces:
+            filling.add(WeightedRows(rows, weights))
+        batch, expected = filling.batch(), np.concatenate(pieces)
+        assert filling.weight() == expected.sum()
+        assert (batch.weights is None) == (expected == 1).all()
+        if batch.weights is not None:
+            assert device.get(batch.weights).tolist() == expected.tolist()
+        filling.cut(0)
 
 
 class TestConsolidation:

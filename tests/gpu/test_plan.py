@@ -21,9 +21,9 @@ def parameters(k=500, **named):
 
 def test_with_memory_enough_all_is_as_liked():
     planned = plan(parameters(), 400, 80 * 2**30)
-    assert planned[:2] == (2**26 // 2250, 2**26)
+    assert planned[:2] == (2**24 // 400, 2**26)
     assert planned.n_bytes < 3 * 2**30
-    assert plan(parameters(10), 26, 16 * 2**30).batch_rows == 2**26 // 562
+    assert plan(parameters(10), 26, 16 * 2**30).batch_rows == 2**18
 
 
 def test_blocks_on_their_way_are_planned_for():

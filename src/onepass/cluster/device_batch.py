@@ -83,6 +83,7 @@ class FillingBatch:
         nothing = gpu.zeros(d, np.uint32)
         self._plain = RecordLayout(d, nothing, nothing, 0, 0)
         self._weights = np.ones(most_rows)
+        self._weigh_one = True  # all rows, and then what is written down of weights means nothing
         self.n_rows = 0
         self.report = gpu.new_report()
 
@@ -95,26 +96,31 @@ class FillingBatch:
         """Copy rows from the host: as many as there is room for at most."""
         words = np.ascontiguousarray(data.rows).view(np.uint32).reshape(-1)
         first = self.n_rows
+        if self._weigh_one and not (data.weights == 1).all():
+            self._weigh_one, self._weights[:first] = False, 1
         self.unpack(self._gpu.put(words), self._plain)
-        self._weights[first : self.n_rows] = data.weights
+        if not self._weigh_one:
+            self._weights[first : self.n_rows] = data.weights
 
     def unpack(self, records: Array, layout: RecordLayout) -> None:
         """Take rows out of records: of as many as there is room for at most."""
         room, first = Room(self._rows, self._origin, self.n_rows), self.n_rows
         self._gpu.unpack(records, layout, room, self.report)
         self.n_rows += len(records) // layout.stride
-        self._weights[first : self.n_rows] = 1
+        if not self._weigh_one:
+            self._weights[first : self.n_rows] = 1
 
     def cut(self, n_rows: int) -> None:
         """Keep the first rows alone."""
         self.n_rows = n_rows
+        self._weigh_one |= n_rows == 0
 
     def weight(self) -> float:
         """Return what all rows weigh."""
-        return float(self._weights[: self.n_rows].sum())
+        return float(self.n_rows if self._weigh_one else self._weights[: self.n_rows].sum())
 
     def batch(self) -> DeviceBatch:
         """Return the rows that are there."""
-        weights = self._weights[: self.n_rows]
-        weigh_one = bool((weights == 1).all())
-        return DeviceBatch(self._rows[: self.n_rows], None if weigh_one else self._gpu.put(weights))
+        rows = self._rows[: self.n_rows]
+        weights = None if self._weigh_one else self._gpu.put(self._weights[: self.n_rows])
+        return DeviceBatch(rows, weights)

@@ -12,7 +12,7 @@ from onepass.cluster.parameters import Parameters
 from onepass.cluster.summary import n_openings
 
 _ROW_VALUES, _PRODUCTS = 2**24, 2**26
-_LEAST_ROWS = 1024
+_LEAST_ROWS, _MOST_ROWS = 1024, 2**18
 _LEAST_PRODUCTS = 2**22
 _SLOTS = 2**27
 """Bytes of blocks of records on their way; see `onepass.cluster.record_intake`."""
@@ -47,16 +47,17 @@ def most_centers(capacity: int, n_centers: int = 0) -> int:
     return aligned(max(n_centers, capacity) + n_openings(capacity))
 
 
-def most_rows(n_features: int, n_centers: int) -> int:
-    """Return how many rows of a batch a device likes: 64 MiB of them, 256 MiB of products."""
-    return max(_LEAST_ROWS, min(_ROW_VALUES // n_features, _PRODUCTS // n_centers))
+def most_rows(n_features: int) -> int:
+    """Return how many rows of a batch a device likes: 64 MiB of them, and 262,144 at most.
+
+    What is done once a batch, by host and device, takes as long as the copy of some 16 MiB.
+    """
+    return max(_LEAST_ROWS, min(_ROW_VALUES // n_features, _MOST_ROWS))
 
 
 def batch_rows(parameters: Parameters, n_features: int) -> int:
     """Return the rows of a batch where there is memory enough."""
-    n_centers = parameters.n_centers
-    liked = most_rows(n_features, n_centers + n_centers // 8)
-    return max(parameters.n_in_batch(n_features), liked)
+    return max(parameters.n_in_batch(n_features), most_rows(n_features))
 
 
 def plan(parameters: Parameters, n_features: int, free_bytes: int) -> DevicePlan:
@@ -174,7 +175,7 @@ def plan_search(n_clusters: int, n_features: int, free_bytes: int) -> DevicePlan
     """
     k, d = aligned(n_clusters), n_features
     fixed = k * (32 * d + 592) + _SLOTS + _OTHER
-    liked = _Held(most_rows(d, k), max(_PRODUCTS, k))
+    liked = _Held(most_rows(d), max(_PRODUCTS, k))
     what = f"{n_clusters} centers of {d} features"
     return _planned(liked, fixed, _Card(k, d, free_bytes), what)
 
