@@ -67,7 +67,7 @@ def core_sets(stream: Stream) -> dict[str, CoreSet]:
     summary, sample = stream.summary.as_rows(), stream._reservoir.sample(0)
     if stream.complete:
         raise UnavailableError("all rows fit the sample")
-    fitted = stream._fitted(sample)
+    fitted = stream._fitted(len(sample.rows))
     calibrated = calibrate(summary, sample, fitted)
     n, strata = int(fitted.sum()), sample.strata[fitted]
     alone = calibrated.data.rows[n:]  # the centers that have no rows
