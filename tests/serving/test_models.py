@@ -388,7 +388,7 @@ def test_unloaded_models_leave_no_memory_behind(store, root):
     before = resident_bytes()
     at_once(4, lambda i: [store.load(f"{i} {j}", str(root / "some")) for j in range(25)])
     loaded = resident_bytes() - before
-    assert loaded > 60 * 2**20  # of 100 MiB: what was freed before may be used again
+    assert loaded > 20 * 2**20  # of 100 MiB: what was freed before may be used again
     at_once(4, lambda i: [store.unload(f"{i} {j}") for j in range(25)])
     assert resident_bytes() - before < loaded / 5
 
