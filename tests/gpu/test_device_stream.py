@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from onepass import KMeans
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.core_set import calibrate
 from onepass.cluster.device_batch import FillingBatch
+from onepass.cluster.device_core import fits_beside
 from onepass.cluster.device_plan import most_rows
 from onepass.cluster.device_stream import DeviceStream
 from onepass.cluster.device_summary import DeviceSummary
@@ -229,6 +232,7 @@ class TestLastStep:
         assert measured.value == pytest.approx(of_theirs.value, rel=1e-3)
         assert measured.error == pytest.approx(of_theirs.error, rel=1e-2)
         assert ours.n_centers == theirs.n_centers
+        assert ours.complete == theirs.complete
 
     def test_the_core_set_is_that_of_the_host(self, stream):
         taken = pushed(stream(parameters(), 6), mixture(3300, 6, 9))
@@ -267,6 +271,14 @@ class TestLastStep:
         monkeypatch.setattr(type(device), "free_bytes", lambda _: 2**20)
         taken.finish(settings())
         assert taken._there is None
+
+    def test_room_is_needed_for_rows_and_for_centers(self, device, monkeypatch):
+        monkeypatch.setattr(type(device), "free_bytes", lambda _: 2**30)
+        sample = SimpleNamespace(rows=SimpleNamespace(nbytes=2**20, shape=(1, 1000)))
+        assert fits_beside(device, sample, 10_000)
+        assert not fits_beside(device, sample, 40_000)
+        sample.rows.nbytes = 2**29
+        assert not fits_beside(device, sample, 10)
 
 
 def test_batches_are_what_a_device_likes():

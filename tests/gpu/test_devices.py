@@ -166,6 +166,20 @@ class TestKMeans:
         assert found == pytest.approx(expected, rel=0.01)
         assert ours.inertia_ == pytest.approx(found, rel=0.1)
 
+    def test_a_fitted_one_holds_no_memory_of_the_device(self, emulated, monkeypatch):
+        monkeypatch.setattr("onepass.cluster.device_finish._WORTH_REFINING", 0)
+        emulated()
+        rows = mixture(2600)
+        fitted = kmeans(device="gpu").fit(rows)
+        assert fitted._stream._stream._there is None
+        taken = kmeans(device="gpu").partial_fit(rows).finalize()
+        assert taken._stream._stream._there is not None
+        centers = taken.cluster_centers_
+        assert taken.leave_device()._stream._stream._there is None
+        taken.refine([rows])
+        assert taken.to_model().inertia(rows) <= KMeansModel(centers).inertia(rows)
+        assert kmeans().leave_device().n_samples_seen_ == 0
+
     def test_few_rows_stay_on_the_host(self, visible):
         """Nobody looks for a GPU as long as there is not enough to do for one."""
         visible(1)

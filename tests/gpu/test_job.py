@@ -154,6 +154,17 @@ def test_sparse_rows_are_left_to_the_processor(run, taken, caplog):
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("device", ["auto", "gpu"])
+def test_packed_sparse_rows_are_left_to_the_processor_too(run, taken, caplog, device):
+    assert is_right(
+        run([gzip.compress(write_rows(rows_of(1000), sparse=True))], device=device), 1000
+    )
+    assert not taken
+    why = "the processor takes the data: its first records are not all dense, and alike"
+    assert why in caplog.messages
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_what_is_packed_is_left_to_the_processor_unless_a_gpu_is_demanded(
     run, taken, caplog, device
 ):

@@ -26,6 +26,14 @@ def test_with_memory_enough_all_is_as_liked():
     assert plan(parameters(10), 26, 16 * 2**30).batch_rows == 2**18
 
 
+def test_rows_of_a_batch_that_fades_are_a_part_of_the_half_life():
+    sizes = {
+        half_life: device_plan.batch_rows(parameters(10, half_life=half_life), 26)
+        for half_life in (0, 1e9, 400_000, 20_000, 100)
+    }
+    assert sizes == {0: 2**18, 1e9: 2**18, 400_000: 100_000, 20_000: 5000, 100: 5000}
+
+
 def test_blocks_on_their_way_are_planned_for():
     assert device_plan._SLOTS == N_SLOTS * record_feed._BLOCK_BYTES
 

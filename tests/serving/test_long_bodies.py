@@ -108,6 +108,13 @@ def test_an_upgrade_with_a_long_body_is_passed_over(server, more):
         assert b"200 OK" not in reader.read(), "the connection ends with it"
 
 
+def test_an_upgrade_that_the_connection_does_not_name_is_none(server):
+    with connected(server) as (connection, reader):
+        connection.sendall(post(lines(50_000), b"Upgrade: h2c\r\n") + post(b"3,4"))
+        assert one_answer(reader) == (200, wanted(50_000))
+        assert one_answer(reader) == (200, b"0.0,5.0")
+
+
 def test_two_lengths_are_refused(server):
     for more in (b"Transfer-Encoding: chunked\r\n", b"Content-Length: 7\r\n"):
         received = server.talk(post(lines(50_000), more))

@@ -102,6 +102,23 @@ class FillingBatch:
         if not self._weigh_one:
             self._weights[first : self.n_rows] = data.weights
 
+    def fill(self, data: WeightedRows, take: Callable[[], None]) -> None:
+        """Copy rows from the host, and have each batch taken that is complete.
+
+        Parameters
+        ----------
+        data : WeightedRows
+        take : callable
+            Takes the batch, and lets it be filled anew.
+        """
+        rows, weights = data
+        while len(rows):
+            n = min(len(rows), self.n_free)
+            self.add(WeightedRows(rows[:n], weights[:n]))
+            rows, weights = rows[n:], weights[n:]
+            if not self.n_free:
+                take()
+
     def unpack(self, records: Array, layout: RecordLayout) -> None:
         """Take rows out of records: of as many as there is room for at most."""
         room, first = Room(self._rows, self._origin, self.n_rows), self.n_rows

@@ -10,12 +10,15 @@ from onepass.cluster.device_finish import DeviceRefinement
 from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import DeviceSample
 from onepass.cluster.device_search import gpu_indices
-from onepass.cluster.finish import Refinement
+from onepass.cluster.finish import Refinement, thinned
 from onepass.cluster.kernels.cpu import two_nearest_centers
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import DeviceBatch, Found
 from onepass.cluster.summary import Summary
 from onepass.cluster.trials import TrialSettings
+
+_OTHER = 2**28
+"""Bytes for products, and for small things."""
 
 
 class DeviceCore:
@@ -37,9 +40,8 @@ class DeviceCore:
         n, weights = len(self._rows), self._rows.weights
         if n <= n_rows:
             return WeightedRows(self._rows.rows(np.arange(n)), weights)
-        total = float(weights.sum())
-        drawn = rng.choice(n, n_rows, replace=False, p=weights / total)
-        return WeightedRows(self._rows.rows(drawn), np.full(n_rows, total / n_rows))
+        drawn, equal = thinned(weights, n_rows, rng)
+        return WeightedRows(self._rows.rows(drawn), equal)
 
     def refinement(self, points: Rows, settings: TrialSettings) -> Refinement:
         """Return what refines centers on it."""
@@ -64,7 +66,7 @@ class SampleThere:
 
     Notes
     -----
-    Memory of the device: that of the sample once more.
+    Memory of the device: see `fits_beside`.
     """
 
     def __init__(
@@ -126,6 +128,9 @@ class SampleThere:
         return DeviceRows(gpu, DeviceBatch(rows, gpu.put(weights)), weights, self._origin)
 
 
-def fits_beside(gpu: Gpu, sample: DeviceSample) -> bool:
-    """Whether a device has room for what `SampleThere` makes."""
-    return gpu.free_bytes() > 2 * int(sample.rows.nbytes) + 2**28
+def fits_beside(gpu: Gpu, sample: DeviceSample, n_centers: int) -> bool:
+    """Whether a device has room for what `SampleThere` makes, with so many centers of a summary."""
+    rows = sample.rows
+    of_centers = n_centers * (24 * rows.shape[1] + 1024)  # themselves, and sums by label
+    wanted: int = 2 * rows.nbytes + of_centers + _OTHER
+    return gpu.free_bytes() > wanted

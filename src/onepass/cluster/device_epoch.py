@@ -58,15 +58,10 @@ class DeviceEpoch:
     def push(self, data: WeightedSamples) -> None:
         """Take rows from the host."""
         rows, weights = data
-        if not isinstance(rows, np.ndarray) or not self._model.fits(peak(rows)):
+        if isinstance(rows, np.ndarray) and self._model.fits(peak(rows)):
+            self._filling.fill(WeightedRows(rows, weights), self.take_filled)
+        else:
             self._others = _both(self._others, sum_shard(self._model, [data]))
-            return
-        while len(rows):
-            n = min(len(rows), self._filling.n_free)
-            self._filling.add(WeightedRows(rows[:n], weights[:n]))
-            rows, weights = rows[n:], weights[n:]
-            if not self._filling.n_free:
-                self.take_filled()
 
     def record_intake(self, n_rows: int) -> RecordIntake | None:
         """Return what takes records as they are; see `onepass.KMeans.record_intake`."""

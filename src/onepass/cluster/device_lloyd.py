@@ -10,11 +10,14 @@ import math
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Indices, Rows
+from onepass.cluster.arrays import Doubles, Indices, Rows, WeightedRows
 from onepass.cluster.device_rows import Assigned, DeviceRows
+from onepass.cluster.kernels.cpu import Nearest
+from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.results import Clustering, Sums
 from onepass.cluster.lloyd import PATIENCE
-from onepass.cluster.seeding import Seeding, in_rounds, random_rows
+from onepass.cluster.seeding import Seeding, filled_up, in_rounds, random_rows
+from onepass.cluster.summary import Absorbed, Summary, n_starting
 
 
 def lloyd(
@@ -70,11 +73,17 @@ def choose_centers(
 ) -> Rows:
     """Choose as many different rows to start from as there are clusters."""
     chosen = choose_rows(rows, weights, n_clusters, seeding, rng)
-    n_missing = n_clusters - len(chosen)
-    if n_missing:  # every row lies on a chosen one: the rest is as good as any
-        others = np.setdiff1d(np.arange(len(weights)), chosen)
-        chosen = np.concatenate([chosen, rng.choice(others, n_missing, replace=False)])
-    return rows.rows(chosen)
+    return rows.rows(filled_up(chosen, n_clusters, len(weights), rng))
+
+
+def start_summary(
+    gpu: Gpu, summary: Summary, data: WeightedRows, seeding: Seeding, rng: np.random.Generator
+) -> Absorbed:
+    """Choose the first centers of a summary, and absorb the rows; see `Summary.start`."""
+    rows = DeviceRows.of(gpu, data)
+    chosen = choose_rows(rows, data.weights, n_starting(summary.capacity), seeding, rng)
+    nearest = Nearest(*rows.nearest_rows(chosen))
+    return summary.start_from(data, data.rows[chosen], nearest)
 
 
 def _moved(rows: DeviceRows, assigned: Assigned, sums: Sums, centers: Rows) -> Rows:

@@ -56,8 +56,14 @@ def most_rows(n_features: int) -> int:
 
 
 def batch_rows(parameters: Parameters, n_features: int) -> int:
-    """Return the rows of a batch where there is memory enough."""
-    return max(parameters.n_in_batch(n_features), most_rows(n_features))
+    """Return the rows of a batch where there is memory enough.
+
+    All rows of a batch fade alike: with a half-life, it has a quarter of that at most.
+    """
+    liked, half_life = most_rows(n_features), parameters.half_life
+    if half_life:
+        liked = min(liked, int(half_life / 4))
+    return max(parameters.n_in_batch(n_features), liked)
 
 
 def plan(parameters: Parameters, n_features: int, free_bytes: int) -> DevicePlan:

@@ -10,7 +10,7 @@ from onepass.cluster.arrays import Floats, Labels, Rows
 from onepass.cluster.core_set import Weighed
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.on_device import Array, Chance, Coins, DeviceBatch, Drawn, Found
-from onepass.cluster.offers import Kept
+from onepass.cluster.offers import Kept, stand_for
 
 _SLACK = 4
 
@@ -120,10 +120,10 @@ class DeviceSample:
         """Return what the rows stand for; see `onepass.cluster.reservoir.Reservoir.sample`."""
         if self._size > self._capacity:
             self._compact()
-        _, log2_weights, log2_chances = (self._gpu.get(c[: self._size]) for c in self._columns)
-        log2_kept = np.minimum(log2_chances + self._log2_threshold, 0.0)
-        weights = np.exp2(log2_weights - log2_age - log2_kept)
-        return Weighed(weights, self._gpu.get(self._strata[: self._size]))
+        held = slice(0, self._size)
+        _, log2_weights, log2_chances = (self._gpu.get(column[held]) for column in self._columns)
+        weights = stand_for(log2_weights, log2_chances, self._log2_threshold, log2_age)
+        return Weighed(weights, self._gpu.get(self._strata[held]))
 
     def leave(self) -> Kept[Rows]:
         """Return all that is held, on the host: nothing is left here."""

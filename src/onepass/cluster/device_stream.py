@@ -2,40 +2,35 @@
 
 The first batch is taken on the host, as on any machine: it chooses the first centers. From then on
 the summary and the sample live on the device, and come back when anything is done with them that
-is not taking rows, or when final centers are made of so few that the host does it sooner. What
-makes this module long is how much a stream does.
+is not taking rows, or when final centers are made of so few that the host does it sooner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from onepass.cluster.arrays import Rows, Weighted, WeightedRows
 from onepass.cluster.core_set import Msd
-from onepass.cluster.device_batch import FillingBatch, IrregularRowError
+from onepass.cluster.device_batch import FillingBatch
 from onepass.cluster.device_core import SampleThere, fits_beside
 from onepass.cluster.device_finish import DeviceWorkshop, is_worth_refining
-from onepass.cluster.device_lloyd import choose_rows
-from onepass.cluster.device_parts import DeviceParts
+from onepass.cluster.device_lloyd import start_summary
+from onepass.cluster.device_parts import DeviceParts, Ties
 from onepass.cluster.device_plan import batch_rows, plan
-from onepass.cluster.device_rows import DeviceRows
 from onepass.cluster.device_sample import Age
 from onepass.cluster.devices import demanded, tell
 from onepass.cluster.finish import Finished, finish
-from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError, is_loaded
-from onepass.cluster.kernels.on_device import Coins
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
 from onepass.cluster.stream import FINISHING, Stream
 from onepass.cluster.summary import Absorbed, Summary, n_starting
 from onepass.cluster.trials import TrialSettings
 
-_DRAWING = 3
-_PACE = 100
+_DRAWING, _PACE = 3, 100
 _WORTH_STARTING, _WORTH_CHOOSING = 2**36, 2**31
 """Products of a search among the first rows: from there on a GPU is worth its start, and, where it
 has been started, the copies."""
@@ -75,8 +70,6 @@ class DeviceStream(Stream[Rows]):
         self._has_looked = False
         self._found: Gpu | None = None
         self._there: DeviceParts | None = None
-        self._untold: _Batch | None = None
-        self._service_cost = 0.0
 
     @property
     def n_rows(self) -> int:
@@ -87,6 +80,11 @@ class DeviceStream(Stream[Rows]):
     def n_centers(self) -> int:
         """Weighted centers that stand for the rows absorbed."""
         return self._there.summary.n_centers if self._there else super().n_centers
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row is still kept."""
+        return self._there.sample.complete if self._there else super().complete
 
     @property
     def n_first(self) -> int:
@@ -103,7 +101,7 @@ class DeviceStream(Stream[Rows]):
         """Mean squared distance of all rows to the centers that absorbed them; a batch behind."""
         if self._there is None:
             return super().long_term_msd
-        return self._service_cost / self.total_weight
+        return self._there.service_cost / self.total_weight
 
     @property
     def gpu(self) -> Gpu:
@@ -181,26 +179,12 @@ class DeviceStream(Stream[Rows]):
             When not all of its rows are rows; all are there yet.
         """
         there, half_life = self._on_device(), self._parameters.half_life
-        filling = there.filling
-        n, before, weight = filling.n_rows, self.n_taken, filling.weight()
+        n, before, weight = there.filling.n_rows, self.n_taken, there.filling.weight()
         share = 0.5 ** (n / half_life) if half_life else 1.0
-        batch, openings = filling.batch(), Coins(there.seeds[0], before)
-        try:
-            found, told = there.summary.absorb(batch, openings, share, filling.report)
-        except IrregularRowError as error:
-            self._forget(error.told)
-            raise
-        self._learn(told)
-        self._untold = _Batch(weight, share)
+        absorbed = there.absorb(before, share)
         self.n_taken += n
         self.total_weight = self.total_weight * share + weight
-        age = Age(self.total_weight, self._half_lives())
-        draws = Coins(there.seeds[1], before)
-        there.sample.offer(batch, found, draws, age, there.summary.service, filling.report)
-        filling.cut(0)
-        if there.summary.overfull():
-            self._learn(self.gpu.read(filling.report))
-            there.sample.relabel(there.summary.consolidate())
+        there.draw(absorbed, before, Age(self.total_weight, self._half_lives()))
 
     def check_filled(self) -> None:
         """Look at the rows that wait on the device for more.
@@ -210,14 +194,7 @@ class DeviceStream(Stream[Rows]):
         IrregularRowError
             As `take_filled`.
         """
-        there = self._on_device()
-        told = self.gpu.read(there.filling.report)
-        try:
-            there.summary.check(told, there.filling.n_rows)
-        except IrregularRowError as error:
-            self._forget(error.told)
-            raise
-        self._learn(told)
+        self._on_device().check()
 
     def land(self) -> None:
         """Take everything back from the device; rows that wait there are absorbed."""
@@ -225,7 +202,7 @@ class DeviceStream(Stream[Rows]):
         there = self._there
         if there is None:
             return
-        self._learn(self.gpu.read(there.filling.report))
+        there.learn()
         self.summary = there.summary.summary()
         self._reservoir.keep(there.sample.leave())
         self._there = None
@@ -256,20 +233,17 @@ class DeviceStream(Stream[Rows]):
         few = data.rows.size * n < worth or len(data.rows) <= n
         if few or not isinstance(self.summary, Summary) or not self._has_gpu():
             return super()._start(data)
-        rows = DeviceRows.of(self.gpu, data)
-        chosen = choose_rows(rows, data.weights, n, self._parameters.init, self._rng)
-        nearest = Nearest(*rows.nearest_rows(chosen))
-        return self.summary.start_from(data, data.rows[chosen], nearest)
+        return start_summary(self.gpu, self.summary, data, self._parameters.init, self._rng)
 
     def _sample_there(self, n_clusters: int) -> SampleThere | None:
         """Return the sample, if it is to stay on the device; else land."""
         self.flush()
         there = self._there
         if there is not None:
-            self._learn(self.gpu.read(there.filling.report))
+            there.learn()
             sample = there.sample
             is_worth = is_worth_refining(sample.rows.size, n_clusters)
-            if is_worth and fits_beside(self.gpu, sample):
+            if is_worth and fits_beside(self.gpu, sample, self.n_centers):
                 age = self._half_lives()
                 return SampleThere(self.gpu, sample, there.summary.summary(), there.origin, age)
         self.land()
@@ -282,15 +256,10 @@ class DeviceStream(Stream[Rows]):
 
     def _add(self, data: WeightedRows) -> None:
         """Copy rows to the device, and take each batch that is complete."""
-        filling = self._on_device().filling
         counted = data.weights > 0
-        rows, weights = data if counted.all() else (data.rows[counted], data.weights[counted])
-        while len(rows):
-            n = min(len(rows), filling.n_free)
-            filling.add(WeightedRows(rows[:n], weights[:n]))
-            rows, weights = rows[n:], weights[n:]
-            if not filling.n_free:
-                self.take_filled()
+        if not counted.all():
+            data = WeightedRows(data.rows[counted], data.weights[counted])
+        self._on_device().filling.fill(data, self.take_filled)
 
     def _add_rest(self) -> None:
         """Copy the rows that are held back on the host, if the stream has left it."""
@@ -326,29 +295,6 @@ class DeviceStream(Stream[Rows]):
             self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
             return
         seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
-        self._there = DeviceParts.of(
-            self.gpu, planned, self.summary, self._reservoir, seeds, self._fits
-        )
-        self._service_cost, self.pace = self.summary.service_cost, _PACE
-
-    def _forget(self, told: np.void) -> None:
-        """Let what has been told of irregular rows be forgotten."""
-        self._learn(told)
-        self.gpu.blank(self._on_device().filling.report)
-
-    def _learn(self, told: np.void) -> None:
-        """Learn what the last batch has cost, and what it has given to the sample: once."""
-        if self._untold is None or self._there is None:
-            return
-        (weight, share), self._untold = self._untold, None
-        cost = float(told["cost"])
-        self._service_cost = self._service_cost * share + cost
-        self._watch(cost / weight)
-        self._there.sample.count(int(told["n_sampled"]))
-
-
-class _Batch(NamedTuple):
-    """A batch of which the device has not told yet."""
-
-    weight: float
-    share: float  # that was left of everything before
+        ties = Ties(self._fits, self._watch)
+        self._there = DeviceParts(self.gpu, planned, self.summary, self._reservoir, seeds, ties)
+        self.pace = _PACE

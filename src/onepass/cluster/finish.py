@@ -16,6 +16,8 @@ import numpy as np
 
 from onepass.cluster.anchors import Anchors
 from onepass.cluster.arrays import (
+    Doubles,
+    Indices,
     Rows,
     Weighted,
     WeightedAny,
@@ -220,6 +222,12 @@ def _thin(data: WeightedAny, n_rows: int, rng: np.random.Generator) -> WeightedA
     """Draw rows in proportion to their weights, which are all the same then."""
     if len(data.rows) <= n_rows:
         return data
-    total = float(data.weights.sum())
-    drawn = rng.choice(len(data.rows), n_rows, replace=False, p=data.weights / total)
-    return Weighted(data.rows[drawn], np.full(n_rows, total / n_rows))
+    drawn, weights = thinned(data.weights, n_rows, rng)
+    return Weighted(data.rows[drawn], weights)
+
+
+def thinned(weights: Doubles, n_rows: int, rng: np.random.Generator) -> tuple[Indices, Doubles]:
+    """Draw rows in proportion to their weights; returns which, and what each weighs then."""
+    total = float(weights.sum())
+    drawn = rng.choice(len(weights), n_rows, replace=False, p=weights / total)
+    return drawn, np.full(n_rows, total / n_rows)

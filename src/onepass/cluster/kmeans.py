@@ -187,6 +187,7 @@ class KMeans(Estimator):
                 delattr(self, name)
         self._begun_with(data.rows).push(data)
         self.finalize()
+        self.leave_device()
         self.labels_ = self._model().predict(data.rows)
         return self
 
@@ -249,6 +250,15 @@ class KMeans(Estimator):
         """
         if self._stream is not None:
             self._stream.flush()
+        return self
+
+    def leave_device(self) -> Self:
+        """Take everything back from a GPU: its memory is free for other things then.
+
+        `fit` does so itself. After `finalize` a stream stays there, as more rows may follow.
+        """
+        if self._stream is not None:
+            self._stream.land()
         return self
 
     @one_blas_thread

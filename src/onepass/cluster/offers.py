@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple
 
+import numpy as np
+
 from onepass.cluster.arrays import Doubles, Labels
 from onepass.cluster.row_stores import R
 
@@ -23,6 +25,25 @@ class Sample(NamedTuple, Generic[R]):
     rows: R
     weights: Doubles
     strata: Labels
+
+
+def stand_for(
+    log2_weights: Doubles, log2_chances: Doubles, log2_threshold: float, log2_age: float
+) -> Doubles:
+    """Return how many rows of the stream each row that has been kept stands for.
+
+    Parameters
+    ----------
+    log2_weights, log2_chances : ndarray of shape (n,), float64
+        As `Kept` has them.
+    log2_threshold : float
+        Of keys.
+    log2_age : float
+        The number of half-lives the stream has lasted, 0 without a half-life.
+    """
+    log2_kept = np.minimum(log2_chances + log2_threshold, 0.0)
+    weights: Doubles = np.exp2(log2_weights - log2_age - log2_kept)
+    return weights
 
 
 class Offer(NamedTuple, Generic[R]):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
-from onepass.cluster.offers import Kept, Offer, Sample
+from onepass.cluster.offers import Kept, Offer, Sample, stand_for
 from onepass.cluster.row_stores import DenseStore, R, RowStore, SparseStore
 from onepass.sparse import SparseRows
 
@@ -183,8 +183,8 @@ class Reservoir(Generic[R]):
         if self._store.size > self.capacity:
             self._compact()
         held = slice(0, self._store.size)
-        log2_kept = np.minimum(self._log2_chances[held] + self._log2_threshold, 0.0)
-        weights = np.exp2(self._log2_weights[held] - log2_age - log2_kept)
+        columns = self._log2_weights[held], self._log2_chances[held]
+        weights = stand_for(*columns, self._log2_threshold, log2_age)
         return Sample(self._store.held(), weights, self._strata[held])
 
     def _likely(self, chances: Doubles, uniforms: Doubles, log2_age: float) -> Indices:

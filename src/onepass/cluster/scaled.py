@@ -109,7 +109,11 @@ class ScaledStream:
         """Absorb the rows held back; a shard takes everything back from its device, too."""
         self._stream.flush()
         if self._n_shards > 1:
-            self._stream.land()
+            self.land()
+
+    def land(self) -> None:
+        """Take everything back from a device, so that its memory is free."""
+        self._stream.land()
 
     def merge(self, other: ScaledStream) -> None:
         """Take what another stream has learnt, as if its rows had followed.

@@ -116,11 +116,15 @@ def _kmeans_plusplus(
     n_candidates = 2 + int(math.log(n_clusters))
     uniforms = rng.random(1 + (n_clusters - 1) * n_candidates)
     chosen = refining.plus_plus(data, n_clusters, n_candidates, uniforms, apart)
-    n_missing = n_clusters - len(chosen)
-    if n_missing:  # every row lies on a chosen one: the rest is as good as any
-        others = np.setdiff1d(np.arange(len(data.rows)), chosen)
-        chosen = np.concatenate([chosen, rng.choice(others, n_missing, replace=False)])
-    return data.rows[chosen]
+    return data.rows[filled_up(chosen, n_clusters, len(data.rows), rng)]
+
+
+def filled_up(chosen: Indices, n: int, n_rows: int, rng: np.random.Generator) -> Indices:
+    """Add others to the rows chosen where these are fewer than `n`: as all rows lie on them."""
+    if len(chosen) == n:
+        return chosen
+    others = np.setdiff1d(np.arange(n_rows), chosen)
+    return np.concatenate([chosen, rng.choice(others, n - len(chosen), replace=False)])
 
 
 def in_rounds(

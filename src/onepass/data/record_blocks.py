@@ -107,6 +107,8 @@ class RecordCursor:
     ----------
     bad : BadRecords
     place : Place
+    n_unpacked : int
+        Bytes of the records decoded, unpacked.
     layout : Layout or None
         Of the records decoded last, where they have one in common.
     """
@@ -116,6 +118,8 @@ class RecordCursor:
         self._n_features = n_features
         self.bad = bad
         self._file: _OpenFile | None = None
+        self._n_before = 0
+        self.n_unpacked = 0
         self._free: deque[Bytes] = deque()
         self.layout: Layout | None = None
         self.place = self._at_source(0, 0)
@@ -257,6 +261,7 @@ class RecordCursor:
             inner = unfolded(stream) if byte == span.start else stream
             rows = RecordFile(Opened(inner, str(span.path), span.start), self._n_features)
             rows.resume(record, byte - span.start)
+            self._n_before = byte - span.start
             self._file = _OpenFile(stream, rows, str(span.path), inner is not stream)
         return self._file
 
@@ -268,6 +273,8 @@ class RecordCursor:
         else:
             self.layout = file.rows.layout
             n_bytes, n_records = file.rows.n_passed
+            self.n_unpacked += n_bytes - self._n_before
+            self._n_before = n_bytes
             byte = self._sources[source].start + (0 if file.is_compressed else n_bytes)
             self.place = Place(source, byte, n_records, row + n_rows)
 

@@ -84,9 +84,10 @@ def _why_host(channel: Channel, wanted: Hyperparameters) -> str:
         is_read_longer = may_choose and is_text(channel)
         return "texts are read longer than they are clustered" if is_read_longer else ""
     whole = _whole(channel, wanted)
-    if any(map(is_packed, whole)):
-        return "it is unpacked longer than it is clustered" if may_choose else ""
-    return "" if all(map(is_plain, whole)) else "its first records are not all dense, and alike"
+    if not all(map(is_plain, whole)):
+        return "its first records are not all dense, and alike"
+    is_unpacked_longer = may_choose and any(map(is_packed, whole))
+    return "it is unpacked longer than it is clustered" if is_unpacked_longer else ""
 
 
 def engine_of_model(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> Engine:
@@ -96,7 +97,9 @@ def engine_of_model(channel: Channel, wanted: Hyperparameters, gpus: Sequence[in
         return host
     whole = _whole(channel, wanted)
     n_bytes = sum(n_bytes_of(reader.sources) for reader in whole)
-    if n_bytes * wanted.k < _WORTH_A_PASS or not all(map(is_plain, whole)):
+    if n_bytes * wanted.k < _WORTH_A_PASS or any(map(is_packed, whole)):
+        return host
+    if not all(map(is_plain, whole)):
         return host
     return GpuEngine(channel, wanted, gpus)
 

@@ -176,6 +176,8 @@ class _Job:
     def _finish(self) -> None:
         """Make the final centers from the summary and the sample."""
         self._kmeans.finalize()
+        if self._wanted.epochs > 1 or self._job.test is not None:
+            self._kmeans.leave_device()  # which is searched on
         if self._wanted.extra_center_factor == 1:
             _log.info("No shrinking is required as extra_center_factor is 1.")
         else:

@@ -57,7 +57,7 @@ def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
     Returns
     -------
     bool
-        False where the first records are not all dense ones of float32: nothing has been taken.
+        False where the first records are packed, or not all dense and alike: nothing is taken.
 
     Notes
     -----
@@ -65,7 +65,7 @@ def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
     """
     with closing(_cursor_of(reader)) as cursor:
         first = cursor.decode(_LOOKED_AT)
-        plain = _is_plain(cursor, first)
+        plain = _is_plain(cursor, first) and not is_packed(reader)
         if plain:
             reader.bad = cursor.bad
             _Feed(sink, reader, cursor, tell).run(first)
@@ -73,7 +73,7 @@ def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
 
 
 def is_plain(reader: BatchReader) -> bool:
-    """Whether the first records are all dense ones of one layout."""
+    """Whether the first records are all dense ones of one layout, packed or not."""
     with closing(_cursor_of(reader)) as cursor:
         return _is_plain(cursor, cursor.decode(_LOOKED_AT))
 
@@ -91,7 +91,7 @@ def _cursor_of(reader: BatchReader) -> RecordCursor:
 
 def _is_plain(cursor: RecordCursor, first: Rows) -> bool:
     layout = cursor.layout
-    return layout is not None and cursor.bytes_before() == len(first) * layout.stride
+    return layout is not None and cursor.n_unpacked == len(first) * layout.stride
 
 
 class _Feed:

@@ -263,7 +263,7 @@ def library() -> Any:
     signatures: dict[str, tuple[Any, ...]] = {
         "pack": (None, problem, array, lanes),
         "search": (lanes, problem, ctypes.POINTER(CResult), lanes),
-        "rounds": (lanes,),
+        "adds_bytes": (lanes,),
         "rounded_bytes": (number, number, number),
         "round": (None, problem, array),
         "search_rounded": (lanes, problem, array, ctypes.c_float, ctypes.POINTER(CResult), lanes),

@@ -89,7 +89,8 @@ def cuda() -> Cuda:
         from cupy_backends.cuda.libs import cublas  # noqa: PLC0415
     except ImportError as error:
         raise NoGpuError(
-            f"CuPy cannot be imported ({error}): pip install 'onepass-kmeans[gpu]'"
+            f"CuPy cannot be imported ({error}): it comes with the extra gpu: "
+            "pip install 'onepass-kmeans[gpu]'"
         ) from error
     except OSError as error:
         raise NoGpuError(

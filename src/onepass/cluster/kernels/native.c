@@ -181,7 +181,7 @@ int onepass_fastest(void) {
 }
 
 /* Whether this processor searches centers that are rounded. */
-int onepass_rounds(void) {
+int onepass_adds_bytes(void) {
 #if defined(__x86_64__)
     return onepass_widest() == 16 && __builtin_cpu_supports("avx512vnni");
 #else

@@ -17,7 +17,7 @@ _EFFORT, _EFFORT_BY_FEATURES = 0.25, 11.0
 
 def has_bytes() -> bool:
     """Whether this processor adds up products of bytes, and there is C to make use of it."""
-    return compiled.is_compiled() and bool(compiled.library().onepass_rounds())
+    return compiled.is_compiled() and bool(compiled.library().onepass_adds_bytes())
 
 
 def rounds(n_centers: int, n_features: int) -> bool:
