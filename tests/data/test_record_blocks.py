@@ -174,6 +174,20 @@ def test_a_file_that_becomes_shorter_is_refused(cursor_of, tmp_path):
         deque(map(values_of, found), maxlen=0)
 
 
+def test_bytes_are_counted_over_files_and_records_over_what_was_decoded(cursor_of, tmp_path):
+    rows = rows_of(12)
+    packed = gzip.compress(write_rows(rows[5:9]))
+    cursor = cursor_of(put(tmp_path, write_rows(rows[:5]), packed, write_rows(rows[9:])))
+    sizes = [5 * STRIDE, len(packed), 3 * STRIDE]
+    for n, n_bytes in ((3, 3 * STRIDE), (4, sizes[0]), (3, sum(sizes[:2]) + STRIDE)):
+        cursor.decode(n)
+        assert (cursor.bytes_before(), cursor.n_left) == (n_bytes, sum(sizes) - n_bytes)
+    assert cursor.decoded == (10 * STRIDE, 10)
+    cursor.go_to(Place(0, 2 * STRIDE, 2, 2))
+    cursor.decode(2)
+    assert cursor.decoded == (12 * STRIDE, 12)
+
+
 def test_threads_end_with_the_generator(cursor_of, tmp_path):
     cursor = cursor_of(put(tmp_path, write_rows(rows_of(500))))
     given, _ = memories()

@@ -159,6 +159,13 @@ def test_a_bad_record_is_named_or_passed_over(tmp_path, at, bad):
     same(sources, 1199, n_allowed=1)
 
 
+def test_a_bad_record_among_those_looked_at_is_no_other_layout(small, tmp_path):
+    rows = mixture(1300)
+    rows[7, 2] = np.nan
+    same(put(tmp_path, write_rows(rows)), 1299, n_allowed=1)
+    assert sum(small) > 1000
+
+
 @pytest.mark.usefixtures("small")
 def test_one_that_is_cut_short_is_named(tmp_path):
     content = write_rows(mixture(900))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from onepass.data.sources import Span, is_compressed
 from onepass.data.streams import FileStream, Opened, unfolded
 from onepass.errors import DecodeError
 from onepass.formats.arrays import Bytes, Rows
+from onepass.formats.record_decoder import Decoded
 from onepass.formats.wire import Layout
 
 
@@ -107,8 +109,8 @@ class RecordCursor:
     ----------
     bad : BadRecords
     place : Place
-    n_unpacked : int
-        Bytes of the records decoded, unpacked.
+    decoded : Decoded
+        Bytes, unpacked, and records that have been decoded or passed over.
     layout : Layout or None
         Of the records decoded last, where they have one in common.
     """
@@ -118,8 +120,9 @@ class RecordCursor:
         self._n_features = n_features
         self.bad = bad
         self._file: _OpenFile | None = None
-        self._n_before = 0
-        self.n_unpacked = 0
+        self._passed = self.decoded = Decoded(0, 0)
+        sizes = [span.stop - span.start for span in sources]
+        self._bytes_before = [0, *accumulate(sizes)]
         self._free: deque[Bytes] = deque()
         self.layout: Layout | None = None
         self.place = self._at_source(0, 0)
@@ -127,7 +130,7 @@ class RecordCursor:
     @property
     def n_left(self) -> int:
         """Bytes that come yet, with all of a compressed file that has not been passed."""
-        return self.bytes_before(self._at_source(len(self._sources), 0)) - self.bytes_before()
+        return self._bytes_before[-1] - self.bytes_before()
 
     @property
     def is_amid_compressed(self) -> bool:
@@ -137,8 +140,7 @@ class RecordCursor:
     def bytes_before(self, place: Place | None = None) -> int:
         """Return how many bytes lie before a place, this one by default."""
         source, byte, *_ = place or self.place
-        before = sum(span.stop - span.start for span in self._sources[:source])
-        return before + (byte - self._sources[source].start if source < len(self._sources) else 0)
+        return self._bytes_before[source] + byte - self._at_source(source, 0).byte
 
     def decode(self, n_rows: int) -> Rows:
         """Decode the next rows, so many or all that are left.
@@ -261,7 +263,7 @@ class RecordCursor:
             inner = unfolded(stream) if byte == span.start else stream
             rows = RecordFile(Opened(inner, str(span.path), span.start), self._n_features)
             rows.resume(record, byte - span.start)
-            self._n_before = byte - span.start
+            self._passed = rows.n_passed
             self._file = _OpenFile(stream, rows, str(span.path), inner is not stream)
         return self._file
 
@@ -272,9 +274,10 @@ class RecordCursor:
             self.go_to(self._at_source(source + 1, row))
         else:
             self.layout = file.rows.layout
-            n_bytes, n_records = file.rows.n_passed
-            self.n_unpacked += n_bytes - self._n_before
-            self._n_before = n_bytes
+            before, self._passed = self._passed, file.rows.n_passed
+            n_bytes, n_records = self._passed
+            gone = n_bytes - before.n_bytes, n_records - before.n_rows
+            self.decoded = Decoded(self.decoded.n_bytes + gone[0], self.decoded.n_rows + gone[1])
             byte = self._sources[source].start + (0 if file.is_compressed else n_bytes)
             self.place = Place(source, byte, n_records, row + n_rows)
 

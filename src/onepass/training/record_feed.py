@@ -65,7 +65,7 @@ def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
     """
     with closing(_cursor_of(reader)) as cursor:
         first = cursor.decode(_LOOKED_AT)
-        plain = _is_plain(cursor, first) and not is_packed(reader)
+        plain = _is_plain(cursor) and not is_packed(reader)
         if plain:
             reader.bad = cursor.bad
             _Feed(sink, reader, cursor, tell).run(first)
@@ -75,7 +75,8 @@ def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
 def is_plain(reader: BatchReader) -> bool:
     """Whether the first records are all dense ones of one layout, packed or not."""
     with closing(_cursor_of(reader)) as cursor:
-        return _is_plain(cursor, cursor.decode(_LOOKED_AT))
+        cursor.decode(_LOOKED_AT)
+        return _is_plain(cursor)
 
 
 def is_packed(reader: BatchReader) -> bool:
@@ -89,9 +90,9 @@ def _cursor_of(reader: BatchReader) -> RecordCursor:
     return RecordCursor(sources, reader.n_features, BadRecords(reader.max_bad_records))
 
 
-def _is_plain(cursor: RecordCursor, first: Rows) -> bool:
-    layout = cursor.layout
-    return layout is not None and cursor.n_unpacked == len(first) * layout.stride
+def _is_plain(cursor: RecordCursor) -> bool:
+    layout, (n_bytes, n_records) = cursor.layout, cursor.decoded
+    return layout is not None and n_bytes == n_records * layout.stride
 
 
 class _Feed:
