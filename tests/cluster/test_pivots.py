@@ -139,7 +139,7 @@ def test_pivots_change_no_result(monkeypatch):
     with_pivots = KMeans(10).fit(rows)
     monkeypatch.setattr("onepass.cluster.pivots._LEAST_FEATURES", 1000)
     without = KMeans(10).fit(rows)
-    assert with_pivots._stream._stream.summary._pivots.n_chosen > 0
-    assert not without._stream._stream.summary._pivots.n_chosen
+    assert with_pivots._stream._stream.summary._search.n_chosen > 0
+    assert not without._stream._stream.summary._search.n_chosen
     centers = with_pivots.cluster_centers_, without.cluster_centers_
     np.testing.assert_allclose(*centers, rtol=1e-5)  # a row as close to two may go to either

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -197,8 +198,34 @@ class DeviceArray(np.ndarray):
         self[...] = array
 
 
-def _made(make: Any) -> Any:
-    return lambda *given, **named: make(*given, **named).view(DeviceArray)
+class Memory:
+    """What arrays take of each device, and have taken at most at a time."""
+
+    def __init__(self, n_bytes: int, n_devices: int) -> None:
+        self._sizes = [n_bytes >> i for i in range(n_devices)]
+        self._held = [0] * n_devices
+        self.peak = [0] * n_devices
+
+    def free(self) -> int:
+        """Return what is free of the device in use."""
+        return self._sizes[THREAD.used] - self._held[THREAD.used]
+
+    def making(self, make: Any) -> Any:
+        """Let what makes arrays make those of a device."""
+
+        def made(*given: Any, **named: Any) -> DeviceArray:
+            owner: np.ndarray = make(*given, **named)
+            self._count(THREAD.used, owner.nbytes)
+            weakref.finalize(owner, self._count, THREAD.used, -owner.nbytes)
+            return owner.view(DeviceArray)
+
+        return made
+
+    def _count(self, index: int, n_bytes: int) -> None:
+        if n_bytes > 0 and self._held[index] + n_bytes > self._sizes[index]:
+            raise MemoryError(f"{n_bytes} bytes more than {self._held[index]}")
+        self._held[index] += n_bytes
+        self.peak[index] = max(self.peak[index], self._held[index])
 
 
 def _matrix(address: int, n_rows: int, n_columns: int) -> np.ndarray:
@@ -240,6 +267,7 @@ class _Runtime(SimpleNamespace):
 
 def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
     """Return what takes the place of CuPy."""
+    held = Memory(memory, max(n_gpus, 1))
     main = Stream(non_blocking=True)  # all that is asked of it is done at once
     runtime = _Runtime(
         getDeviceCount=lambda: n_gpus,
@@ -249,12 +277,13 @@ def stand_in(major: int = 9, n_gpus: int = 1, memory: int = 2**34) -> Cuda:
             "major": major,
             "minor": 0,
         },
-        memGetInfo=lambda: (memory >> THREAD.used, memory),
+        memGetInfo=lambda: (held.free(), memory),
     )
     cupy = SimpleNamespace(
         RawModule=RawModule,
-        empty=_made(np.empty),
-        zeros=_made(np.zeros),
+        empty=held.making(np.empty),
+        zeros=held.making(np.zeros),
+        held=held,
         asnumpy=np.array,
         get_default_memory_pool=lambda: SimpleNamespace(free_bytes=lambda: 0),
         cuda=SimpleNamespace(

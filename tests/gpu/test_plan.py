@@ -7,7 +7,7 @@ import pytest
 
 from onepass import KMeans
 from onepass.cluster import device_plan
-from onepass.cluster.device_plan import plan, plan_search, with_room
+from onepass.cluster.device_plan import plan, plan_search, plan_slices_for, with_room
 from onepass.cluster.kernels import gpu
 from onepass.cluster.kernels.gpu import NoGpuError
 from onepass.cluster.record_intake import N_SLOTS
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_with_figures():
         plan(parameters(100_000), 3000, 2**34)
     assert str(caught.value) == (
         "it has 16.00 GiB free, and 400000 centers of 3000 features with a sample of 200000 rows "
-        "take 42.99 GiB: lower k, extra_center_factor or reservoir_mib"
+        "take 42.99 GiB"
     )
 
 
@@ -103,6 +103,16 @@ class TestTooSmallACard:
             "not used: GPU 2, an em",
         ]
 
+    def test_slices_are_for_where_no_card_has_room_for_all(self, cards, monkeypatch, caplog):
+        monkeypatch.setattr(device_plan, "_OTHER", 2**26)
+        wanted = parameters(20_000, device="gpu", reservoir_bytes=2**20)
+        with pytest.raises(NoGpuError):
+            plan(wanted, 400, 3 * 2**28)
+        assert with_room(cards, wanted, 400) == cards
+        wanted = parameters(500, device="gpu", reservoir_bytes=2**20)
+        assert with_room(cards, wanted, 400) == cards[:2]
+        assert [told[:15] for told in caplog.messages] == ["not used: GPU 2"]
+
     def test_a_search_needs_room_too(self):
         assert plan_search(500, 400, 2**34).n_products == 2**26
         assert plan_search(500, 400, 2**29).n_products < 2**24
@@ -115,6 +125,9 @@ class TestTooSmallACard:
         monkeypatch.setattr(device_plan, "_LEAST_ROWS", 100)
         monkeypatch.setattr(device_plan, "_ROW_VALUES", 1)
         monkeypatch.setattr("onepass.cluster.device_stream.plan", lambda *_: plan(*_[:2], 0))
+        monkeypatch.setattr(
+            "onepass.cluster.device_slices.plan_slices_for", lambda *_: plan_slices_for(*_[:2], 0)
+        )
         rows = np.random.default_rng(3).normal(size=(2000, 3)).astype(np.float32)
         how = {"center_factor": 6, "batch_size": 300, "n_init": 2}
         ours = KMeans(4, **how).partial_fit(rows).finalize()
@@ -137,3 +150,18 @@ def test_memory_that_has_gone_meanwhile_is_an_error_of_the_surroundings(emulated
             take(10, np.float32)
     with pytest.raises(PlatformError, match="an emulation has no memory left"):
         card.put(np.zeros(3))
+
+
+@pytest.mark.parametrize(("k", "d"), [(40, 70), (100, 5)])
+def test_a_stream_takes_no_more_than_was_planned(emulated, monkeypatch, k, d):
+    for name, value in {"_LEAST_ROWS": 100, "_ROW_VALUES": 1, "_OTHER": 0, "_SLOTS": 0}.items():
+        monkeypatch.setattr(device_plan, name, value)
+    monkeypatch.setattr(device_plan, "_PRODUCTS", 2**14)
+    monkeypatch.setattr(device_plan, "_LEAST_PRODUCTS", 2**12)
+    monkeypatch.setattr("onepass.cluster.devices.visible_gpus", lambda: 1)
+    wanted = {"batch_size": 400, "n_init": 2, "reservoir_bytes": 2**17}
+    planned = plan(parameters(k, **wanted), d, 2**34)
+    held = emulated(memory=int(planned.n_bytes / 0.9) + 1).held
+    rows = np.random.default_rng([k, d]).normal(size=(5000, d)).astype(np.float32)
+    KMeans(k, device="gpu", **wanted).partial_fit(rows).finalize()
+    assert planned.n_bytes / 4 < held.peak[0] <= planned.n_bytes

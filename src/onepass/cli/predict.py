@@ -117,10 +117,10 @@ def _on_device(model: KMeansModel, wanted: str) -> KMeansModel:
     gpu = find_gpu(wanted)
     if gpu is None:
         return model
-    from onepass.cluster.device_model import DeviceModel
+    from onepass.cluster.device_model import model_on
 
     try:
-        return DeviceModel(model.centers, gpu)
+        return model_on(gpu, model)
     except NoGpuError as error:
         if wanted != "auto":
             raise demanded(wanted, str(error)) from error

@@ -10,7 +10,7 @@ import numpy as np
 from onepass.cluster import device_lloyd
 from onepass.cluster.arrays import Doubles, Rows, WeightedRows
 from onepass.cluster.core_set import CoreSet
-from onepass.cluster.device_rows import DeviceRows
+from onepass.cluster.device_rows import DeviceRows, fits_rows
 from onepass.cluster.finish import FINER, HostWorkshop, Refinement, part_of
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.results import Clustering
@@ -38,7 +38,8 @@ class DeviceWorkshop:
         self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
     ) -> Trials:
         """Cluster a few rows many times; where they are many, four times at most."""
-        if data.rows.size * settings.n_clusters < _WORTH_TRIALS:
+        is_worth = data.rows.size * settings.n_clusters >= _WORTH_TRIALS
+        if not is_worth or not fits_rows(self._gpu, data.rows.shape, settings.n_clusters):
             return HostWorkshop().trials(data, settings, rngs)
         rows = DeviceRows.of(self._gpu, data)
         done = [self._trial(rows, data.weights, settings, rng) for rng in rngs[:_MOST_TRIALS]]
@@ -47,8 +48,11 @@ class DeviceWorkshop:
     def refinement(self, core_set: CoreSet, points: Rows, settings: TrialSettings) -> Refinement:
         """Return what refines centers on a core-set."""
         rows, weights = core_set.data
-        if not isinstance(rows, np.ndarray) or not is_worth_refining(
-            rows.size, settings.n_clusters
+        k = settings.n_clusters
+        if not (
+            isinstance(rows, np.ndarray)
+            and is_worth_refining(rows.size, k)
+            and fits_rows(self._gpu, rows.shape, k)
         ):
             return HostWorkshop().refinement(core_set, points, settings)
         return DeviceRefinement(DeviceRows.of(self._gpu, WeightedRows(rows, weights)), settings)

@@ -7,13 +7,13 @@ be. Rules are those of `onepass.cluster.lloyd`.
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Indices, Rows, WeightedRows
+from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.device_rows import Assigned, DeviceRows
 from onepass.cluster.kernels.cpu import Nearest
-from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kernels.results import Clustering, Sums
 from onepass.cluster.lloyd import PATIENCE
 from onepass.cluster.seeding import Seeding, filled_up, in_rounds, random_rows
@@ -51,8 +51,15 @@ def lloyd(
     return Clustering(centers, inertia)
 
 
+class SearchedRows(Protocol):
+    """Rows that are searched on a device."""
+
+    def nearest_rows(self, which: Indices) -> tuple[Labels, Floats]:
+        """Find which of some of the rows each row is closest to, and how far that is, squared."""
+
+
 def choose_rows(
-    rows: DeviceRows,
+    rows: SearchedRows,
     weights: Doubles,
     n_clusters: int,
     seeding: Seeding,
@@ -77,10 +84,13 @@ def choose_centers(
 
 
 def start_summary(
-    gpu: Gpu, summary: Summary, data: WeightedRows, seeding: Seeding, rng: np.random.Generator
+    rows: SearchedRows,
+    summary: Summary,
+    data: WeightedRows,
+    seeding: Seeding,
+    rng: np.random.Generator,
 ) -> Absorbed:
     """Choose the first centers of a summary, and absorb the rows; see `Summary.start`."""
-    rows = DeviceRows.of(gpu, data)
     chosen = choose_rows(rows, data.weights, n_starting(summary.capacity), seeding, rng)
     nearest = Nearest(*rows.nearest_rows(chosen))
     return summary.start_from(data, data.rows[chosen], nearest)

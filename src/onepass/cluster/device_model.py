@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Lock
 
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Labels, Rows, WeightedRows
-from onepass.cluster.batches import Given, checked
+from onepass.cluster.batches import Given, Samples, checked
 from onepass.cluster.device_batch import FillingBatch
-from onepass.cluster.device_plan import plan_search
+from onepass.cluster.device_plan import most_rows, plan_search, plan_slices
 from onepass.cluster.device_search import DeviceSearch
-from onepass.cluster.kernels.gpu import Gpu
+from onepass.cluster.device_slices import SlicedSearch
+from onepass.cluster.kernels.cpu import Nearest, NearestInDouble
+from onepass.cluster.kernels.gpu import Gpu, NoGpuError
 from onepass.cluster.model import Assignment, KMeansModel
 
 _WORTH = 2**27
@@ -60,6 +63,66 @@ class DeviceModel(KMeansModel):
             return super().assign(rows)
         labels, sq_distances = there.nearest(rows)
         return Assignment(labels, np.sqrt(sq_distances, out=sq_distances))
+
+
+class SlicedModel(KMeansModel):
+    """A `KMeansModel` whose centers are too many for a GPU's memory: they come in slices.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n_clusters, n_features), float32
+    gpu : Gpu
+        Used by one thread at a time.
+
+    Attributes
+    ----------
+    n_rows : int
+        That are searched at once: for fewer, all centers are copied too.
+
+    Raises
+    ------
+    NoGpuError
+        When it has too little memory free for that, too.
+
+    Notes
+    -----
+    As `DeviceModel` otherwise.
+    """
+
+    n_rows: int
+
+    def __init__(self, centers: Rows, gpu: Gpu) -> None:
+        super().__init__(centers)
+        k, d = centers.shape
+        planned = plan_slices(most_rows(d), k, d, gpu.free_bytes())
+        object.__setattr__(self, "_slices", SlicedSearch(gpu, d, planned))
+        object.__setattr__(self, "n_rows", planned.batch_rows)
+
+    def _search(
+        self, rows: Samples, largest: float
+    ) -> Iterator[tuple[slice, Nearest | NearestInDouble]]:
+        slices: SlicedSearch = self.__dict__["_slices"]
+        is_worth = rows.shape[0] * self.centers.size >= _WORTH
+        if not is_worth or not isinstance(rows, np.ndarray) or not self.fits(largest):
+            yield from super()._search(rows, largest)
+            return
+        for start in range(0, len(rows), self.n_rows):
+            part = slice(start, min(start + self.n_rows, len(rows)))
+            yield part, slices.nearest(rows[part], self.centers)
+
+
+def model_on(gpu: Gpu, model: KMeansModel) -> KMeansModel:
+    """Return a model whose answers to many rows at once come from a GPU.
+
+    Raises
+    ------
+    NoGpuError
+        When it has too little memory free even for a slice of the centers.
+    """
+    try:
+        return DeviceModel(model.centers, gpu)
+    except NoGpuError:
+        return SlicedModel(model.centers, gpu)
 
 
 class _There:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from onepass.cluster.device_search import aligned
@@ -14,6 +15,7 @@ from onepass.cluster.summary import n_openings
 _ROW_VALUES, _PRODUCTS = 2**24, 2**26
 _LEAST_ROWS, _MOST_ROWS = 1024, 2**18
 _LEAST_PRODUCTS = 2**22
+_LEAST_SLICE, _ROWS_AT_ONCE = 256, 64
 _SLOTS = 2**27
 """Bytes of blocks of records on their way; see `onepass.cluster.record_intake`."""
 
@@ -39,6 +41,27 @@ class DevicePlan(NamedTuple):
 
     batch_rows: int
     n_products: int
+    n_bytes: int
+
+
+class SlicePlan(NamedTuple):
+    """How much is held at once of centers that are too many.
+
+    Attributes
+    ----------
+    batch_rows : int
+        Of a batch.
+    n_products : int
+        Of rows with centers.
+    n_centers : int
+        Of a slice.
+    n_bytes : int
+        All that is taken, at most.
+    """
+
+    batch_rows: int
+    n_products: int
+    n_centers: int
     n_bytes: int
 
 
@@ -84,7 +107,7 @@ def plan(parameters: Parameters, n_features: int, free_bytes: int) -> DevicePlan
     Raises
     ------
     NoGpuError
-        When not even the smallest batch fits beside centers and sample.
+        When not even the smallest batch fits beside centers and sample: see `plan_slices`.
 
     Notes
     -----
@@ -98,6 +121,39 @@ def plan(parameters: Parameters, n_features: int, free_bytes: int) -> DevicePlan
     liked = _Held(batch_rows(parameters, d), max(_PRODUCTS, room))
     what = f"{parameters.n_centers} centers of {d} features with a sample of {n_sampled} rows"
     return _planned(liked, fixed, _Card(room, d, free_bytes), what)
+
+
+def plan_slices(n_rows: int, n_centers: int, n_features: int, free_bytes: int) -> SlicePlan:
+    """Plan what a search holds among centers that come a slice at a time.
+
+    Parameters
+    ----------
+    n_rows : int
+        That are there at once.
+    n_centers, n_features : int
+    free_bytes : int
+        Of the device's memory.
+
+    Raises
+    ------
+    NoGpuError
+        When not even the smallest batch fits beside the smallest slice.
+    """
+    d = n_features
+    least = min(_LEAST_SLICE, aligned(n_centers))
+    what = f"{least} centers of {d} features at a time, with the smallest batch of rows,"
+    card = _Card(least, d, free_bytes)
+    n, p, held = _planned(_Held(n_rows, _PRODUCTS), least * (8 * d + 8) + _OTHER, card, what)
+    more = (int(free_bytes * _SHARE) - held) // (8 * d + 8) // _LEAST_SLICE * _LEAST_SLICE
+    most = max(least, p // _ROWS_AT_ONCE)
+    n_at_once = min(least + more, most, aligned(n_centers))
+    return SlicePlan(n, p, n_at_once, held + (n_at_once - least) * (8 * d + 8))
+
+
+def plan_slices_for(parameters: Parameters, n_features: int, free_bytes: int) -> SlicePlan:
+    """Plan searches among the centers of a stream's summary, which stay on the host."""
+    n_rows, n_centers = batch_rows(parameters, n_features), most_centers(parameters.n_centers)
+    return plan_slices(n_rows, n_centers, n_features, free_bytes)
 
 
 class _Held(NamedTuple):
@@ -129,8 +185,7 @@ def _planned(held: _Held, fixed: int, card: _Card, what: str) -> DevicePlan:
         else:
             needed = (fixed + n * _row_bytes(d) + 4 * p) / _SHARE
             raise NoGpuError(
-                f"it has {_gib(card.free_bytes)} GiB free, and {what} take {_gib(needed)} GiB: "
-                "lower k, extra_center_factor or reservoir_mib"
+                f"it has {_gib(card.free_bytes)} GiB free, and {what} take {_gib(needed)} GiB"
             )
     return DevicePlan(n, p, fixed + n * _row_bytes(d) + 4 * p)
 
@@ -151,24 +206,36 @@ def find_gpu_for(parameters: Parameters, n_features: int) -> Gpu | None:
 def with_room(gpus: Sequence[Gpu], parameters: Parameters, n_features: int) -> list[Gpu]:
     """Return those GPUs that have enough memory free for a stream; others are told in the log.
 
+    Where none has for all of its centers, those are enough that have for a slice of them.
+
     Raises
     ------
     NoGpuError
         When a GPU is wanted and none is left.
     """
-    roomy: list[Gpu] = []
+    left, problems = _fitting(gpus, partial(plan, parameters, n_features))
+    if not left:
+        left, problems = _fitting(gpus, partial(plan_slices_for, parameters, n_features))
+    if left or parameters.device == "auto":
+        tell(problems, any_left=bool(left))
+    elif problems:
+        raise demanded(parameters.device, str(problems[0])) from problems[0]
+    return left
+
+
+def _fitting(
+    gpus: Sequence[Gpu], planned: Callable[[int], object]
+) -> tuple[list[Gpu], list[NoGpuError]]:
+    """Return the GPUs that a plan can be made for, and what is wrong with the others."""
+    left: list[Gpu] = []
     problems: list[NoGpuError] = []
     for gpu in gpus:
         try:
-            plan(parameters, n_features, gpu.free_bytes())
-            roomy.append(gpu)
+            planned(gpu.free_bytes())
+            left.append(gpu)
         except NoGpuError as error:
             problems.append(NoGpuError(f"GPU {gpu.index}, {gpu.name}, is too small: {error}"))
-    if roomy or parameters.device == "auto":
-        tell(problems, any_left=bool(roomy))
-    elif problems:
-        raise demanded(parameters.device, str(problems[0])) from problems[0]
-    return roomy
+    return left, problems
 
 
 def plan_search(n_clusters: int, n_features: int, free_bytes: int) -> DevicePlan:

@@ -117,6 +117,13 @@ class DeviceRows:
         return found
 
 
+def fits_rows(gpu: Gpu, shape: tuple[int, ...], n_centers: int) -> bool:
+    """Whether a device has room for rows, and for a search among so many centers."""
+    n, d = shape
+    needed: int = n * (4 * d + 64) + n_centers * (24 * d + 1024) + 4 * PRODUCTS // _SHARE
+    return gpu.free_bytes() > needed
+
+
 def sums_of(gpu: Gpu, there: Array, origin: Rows) -> tuple[Sums, float]:
     """Return sums that are on a device, and the costs of all rows together."""
     added: Doubles = gpu.get(there)

@@ -8,7 +8,7 @@ import numpy as np
 
 from onepass.cluster.arrays import Doubles, Floats, Indices
 from onepass.cluster.kernels.gpu import Gpu
-from onepass.cluster.kernels.on_device import Among, Array, Found
+from onepass.cluster.kernels.on_device import Array, Found, PartnersThere, Seekers
 
 _ALIGNED = 32
 _TF32_FEATURES = 64
@@ -53,8 +53,13 @@ class DeviceSearch:
         self._factors = gpu.empty((room, n_features), np.float32)
         self._squares = gpu.empty(room, np.float32)
         self._products = gpu.empty(max(room, n_products), np.float32)
-        self._centers: Array = self._factors[:0]
+        self._centers, self._room = self._factors[:0], room
         self.tf32 = tf32 and n_features >= _TF32_FEATURES
+
+    @property
+    def n_at_once(self) -> int:
+        """How many rows are multiplied at a time: by the centers there are now."""
+        return len(self._products) // self._room
 
     def among(self, centers: Array, n: int) -> None:
         """Take centers to search among.
@@ -94,21 +99,34 @@ class DeviceSearch:
         -------
         partner : ndarray of shape (n,), intp
         sq_distances : ndarray of shape (n,), float64
-            Of each from its partner.
+            Of each from its partner; where all others are infinitely far, that is it itself.
         """
         gpu, among = self._gpu, gpu_indices(self._gpu, some)
-        there = gpu.put(shares)
+        there, own = gpu.put(shares), gpu.put(shares[some])
         partner, sq_distances = np.empty(len(some), np.intp), np.empty(len(some))
         for part in self._parts(len(some)):
             rows = gpu.gather(self._centers, among[part])
-            found = gpu.find_partners(
-                self._multiply(rows, tf32=False),
-                self._squares[: self._room],
-                self._centers[: len(shares)],
-                Among(among[part], there),
-            )
+            found = self.seek(there, Seekers(rows, own[part], among[part]))
             partner[part], sq_distances[part] = map(gpu.get, found)
-        return partner, sq_distances
+        return np.where(partner < 0, some, partner), sq_distances
+
+    def seek(self, shares: Array, seekers: Seekers) -> PartnersThere:
+        """Find for some centers the one of these that it costs least to unite each with.
+
+        Parameters
+        ----------
+        shares : array of shape (n_centers,), float32
+            Weights of these, as shares of the largest.
+        seekers : Seekers
+            `n_at_once` at most.
+        """
+        return self._gpu.find_partners(
+            self._multiply(seekers.rows, tf32=False),
+            self._squares[: self._room],
+            self._centers[: len(shares)],
+            shares,
+            seekers,
+        )
 
     def squares(self, n: int) -> Floats:
         """Return the squared norms of the first n centers."""
@@ -140,9 +158,8 @@ class DeviceSearch:
             yield part, self._multiply(rows[part], tf32=self.tf32)
 
     def _parts(self, n: int) -> Iterator[slice]:
-        n_at_once = len(self._products) // self._room
-        for start in range(0, n, n_at_once):
-            yield slice(start, min(start + n_at_once, n))
+        for start in range(0, n, self.n_at_once):
+            yield slice(start, min(start + self.n_at_once, n))
 
     def _multiply(self, rows: Array, *, tf32: bool) -> Array:
         products = self._products[: len(rows) * self._room].reshape(len(rows), self._room)

@@ -2,11 +2,16 @@
 
 The first batch is taken on the host, as on any machine: it chooses the first centers. From then on
 the summary and the sample live on the device, and come back when anything is done with them that
-is not taking rows, or when final centers are made of so few that the host does it sooner.
+is not taking rows, or when final centers are made of so few that the host does it sooner. Where
+they take more memory than it has, they stay on the host, and only searches are made there.
+
+What makes this module long is that a stream goes there and comes back, and is asked for the same
+things wherever it is.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +22,12 @@ from onepass.cluster.core_set import Msd
 from onepass.cluster.device_batch import FillingBatch
 from onepass.cluster.device_core import SampleThere, fits_beside
 from onepass.cluster.device_finish import DeviceWorkshop, is_worth_refining
-from onepass.cluster.device_lloyd import start_summary
+from onepass.cluster.device_lloyd import SearchedRows, start_summary
 from onepass.cluster.device_parts import DeviceParts, Ties
 from onepass.cluster.device_plan import batch_rows, plan
+from onepass.cluster.device_rows import DeviceRows, fits_rows
 from onepass.cluster.device_sample import Age
+from onepass.cluster.device_slices import SlicedRows, SlicedSearch, slices_for
 from onepass.cluster.devices import demanded, tell
 from onepass.cluster.finish import Finished, finish
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError, is_loaded
@@ -29,6 +36,8 @@ from onepass.cluster.parts import Parts
 from onepass.cluster.stream import FINISHING, Stream
 from onepass.cluster.summary import Absorbed, Summary, n_starting
 from onepass.cluster.trials import TrialSettings
+
+_log = logging.getLogger(__name__)
 
 _DRAWING, _PACE = 3, 100
 _WORTH_STARTING, _WORTH_CHOOSING = 2**36, 2**31
@@ -70,6 +79,7 @@ class DeviceStream(Stream[Rows]):
         self._has_looked = False
         self._found: Gpu | None = None
         self._there: DeviceParts | None = None
+        self._slices: SlicedSearch | None = None
 
     @property
     def n_rows(self) -> int:
@@ -164,8 +174,9 @@ class DeviceStream(Stream[Rows]):
         """Go on on the device, where there is one; returns what rows are to be put into.
 
         To be called when the first batch has been taken, and more rows than another one follow.
+        Where centers do not all fit the device, rows are put into nothing.
         """
-        if self._there is None and self._has_gpu():
+        if self._may_go():
             self._go()
             self._add_rest()
         return self._there.filling if self._there else None
@@ -199,6 +210,8 @@ class DeviceStream(Stream[Rows]):
     def land(self) -> None:
         """Take everything back from the device; rows that wait there are absorbed."""
         self.flush()
+        if self._slices is not None:
+            self._slices.leave()
         there = self._there
         if there is None:
             return
@@ -211,13 +224,16 @@ class DeviceStream(Stream[Rows]):
         """Leave the device where it is."""
         if self._there is not None:
             self.land()
+        if self._slices is not None:
+            self._dense().search_by(None)
+            self._slices = None
         return self.__dict__ | {"_found": None, "_has_looked": False}
 
     def _take(self, data: WeightedRows) -> None:
         """Take one batch: the first of all, and a last one that is all there is, on the host."""
         is_first = not self.n_taken
         is_whole = len(data.rows) == self._buffer.batch_size
-        if self._there is None and not is_first and is_whole and self._has_gpu():
+        if not is_first and is_whole and self._may_go():
             self._go()
         if self._there is not None:
             self._add(data)
@@ -233,7 +249,11 @@ class DeviceStream(Stream[Rows]):
         few = data.rows.size * n < worth or len(data.rows) <= n
         if few or not isinstance(self.summary, Summary) or not self._has_gpu():
             return super()._start(data)
-        return start_summary(self.gpu, self.summary, data, self._parameters.init, self._rng)
+        if fits_rows(self.gpu, data.rows.shape, n):
+            rows: SearchedRows = DeviceRows.of(self.gpu, data)
+        else:
+            rows = SlicedRows(slices_for(self.gpu, self._parameters, self.n_features), data.rows)
+        return start_summary(rows, self.summary, data, self._parameters.init, self._rng)
 
     def _sample_there(self, n_clusters: int) -> SampleThere | None:
         """Return the sample, if it is to stay on the device; else land."""
@@ -275,6 +295,10 @@ class DeviceStream(Stream[Rows]):
                 self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         return self._found is not None
 
+    def _may_go(self) -> bool:
+        """Whether rows are taken on the host, and there is a device."""
+        return self._there is None and self._slices is None and self._has_gpu()
+
     def _on_device(self) -> DeviceParts:
         if self._there is None:
             raise AssertionError("nothing is taken on a device before the stream has gone there")
@@ -282,19 +306,34 @@ class DeviceStream(Stream[Rows]):
 
     def _go(self) -> None:
         """Take the summary and the sample to the device, if its memory has not gone meanwhile."""
-        if not isinstance(self.summary, Summary):
-            raise TypeError("only dense rows are taken on a device")
-        wanted = self._parameters.device
+        summary = self._dense()
         try:
             planned = plan(self._parameters, self.n_features, self.gpu.free_bytes())
         except NoGpuError as error:
+            self._split(error)
+            return
+        seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
+        ties = Ties(self._fits, self._watch)
+        self._there = DeviceParts(self.gpu, planned, summary, self._reservoir, seeds, ties)
+        self.pace = _PACE
+
+    def _split(self, why: NoGpuError) -> None:
+        """Make searches alone there, a slice of the centers at a time; if there is room for one."""
+        try:
+            self._slices = slices_for(self.gpu, self._parameters, self.n_features)
+        except NoGpuError as error:
+            wanted = self._parameters.device
             if wanted != "auto":
                 raise demanded(wanted, str(error)) from error
             tell([error], any_left=False)
             self._found = None
             self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
             return
-        seeds = np.random.SeedSequence((self._seed, self.n_taken, _DRAWING))
-        ties = Ties(self._fits, self._watch)
-        self._there = DeviceParts(self.gpu, planned, self.summary, self._reservoir, seeds, ties)
+        _log.info("searching on GPU %d, a slice of the centers at a time: %s", self.gpu.index, why)
+        self._dense().search_by(self._slices)
         self.pace = _PACE
+
+    def _dense(self) -> Summary:
+        if not isinstance(self.summary, Summary):
+            raise TypeError("only dense rows are taken on a device")
+        return self.summary

@@ -51,6 +51,9 @@ class Pivots:
         self._resting = int(rounds(capacity, n_features))  # to see what that is worth
         self._begin()
 
+    among = staticmethod(cpu.nearest_centers)
+    partners = staticmethod(cpu.partners)
+
     @property
     def n_chosen(self) -> int:
         """How many pivots there are now; none where they do not help."""

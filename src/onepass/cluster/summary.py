@@ -14,7 +14,7 @@ clustering", 2016.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,6 +47,22 @@ class Absorbed(NamedTuple):
 
     labels: Labels
     sq_distances: Floats
+
+
+class Searcher(Protocol):
+    """Searches among the centers of a summary, and for it."""
+
+    def choose(self, centers: Rows, weights: Doubles) -> None:
+        """Be told of centers that may be others than before."""
+
+    def nearest(self, rows: Rows, centers: Rows) -> Nearest:
+        """Find the closest center of each row: of those of `choose`, moved, and with more."""
+
+    def among(self, rows: Rows, others: Rows) -> Nearest:
+        """Find the closest of others for each row."""
+
+    def partners(self, centers: Rows, shares: Floats, some: Indices) -> Indices:
+        """Find for some centers which one it costs least to unite each with, in float32."""
 
 
 class Summary:
@@ -84,7 +100,7 @@ class Summary:
         self.weights: Doubles = np.empty(0)
         self.scatter: Doubles = np.empty(0)
         self.sums: Doubles = np.empty((0, n_features))
-        self._pivots = Pivots(capacity, n_features)
+        self._search: Searcher = Pivots(capacity, n_features)
 
     @classmethod
     def of(cls, capacity: int, centers: Rows, weights: Doubles, scatter: Doubles) -> Summary:
@@ -95,6 +111,11 @@ class Summary:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def search_by(self, searcher: Searcher | None) -> None:
+        """Have searches made by something; by the processor, without."""
+        self._search = searcher or Pivots(self.capacity, self.centers.shape[1])
+        self._search.choose(self.centers, self.weights)
 
     def as_rows(self) -> WeightedRows:
         """Return the centers as weighted rows."""
@@ -117,7 +138,7 @@ class Summary:
         self._append_empty(centers)
         self._move(data, nearest)
         absorbed = self._drop_empty(Absorbed(*nearest))
-        self._pivots.choose(self.centers, self.weights)
+        self._search.choose(self.centers, self.weights)
         return absorbed
 
     def absorb(self, data: WeightedRows, rng: np.random.Generator) -> Absorbed:
@@ -130,7 +151,7 @@ class Summary:
         rng : numpy.random.Generator
             One number is drawn for each row.
         """
-        nearest = self._pivots.nearest(data.rows, self.centers)
+        nearest = self._search.nearest(data.rows, self.centers)
         coins = 1.0 - rng.random(len(data.rows))
         price = self.service_cost / self.capacity
         room = self._max_openings
@@ -175,12 +196,12 @@ class Summary:
             The center that each former center is part of now.
         """
         mapping = consolidate(self, n_consolidated(self.capacity))
-        self._pivots.choose(self.centers, self.weights)
+        self._search.choose(self.centers, self.weights)
         return mapping.astype(np.int32)
 
     def partners_of(self, some: Indices) -> Partners:
         """Find for some centers the one that it costs least to unite each with."""
-        return cheapest_partners(self.centers, self.weights, some)
+        return cheapest_partners(self.centers, self.weights, some, self._search.partners)
 
     def unite(self, groups: Groups) -> None:
         """Unite the centers of each group, in the place of the one that is kept."""
@@ -205,10 +226,10 @@ class Summary:
         labels, sq_distances = nearest
         # By the triangle inequality, a row is closer to a fresh center than to its own only if
         # those two centers are less than twice as far apart as the row is from its own.
-        reach = nearest_centers(self.centers, rows[opened]).sq_distances
+        reach = self._search.among(self.centers, rows[opened]).sq_distances
         far = np.flatnonzero(4.001 * sq_distances >= reach[labels])
         self._append_empty(rows[opened])
-        among_fresh = nearest_centers(rows.take(far, axis=0), self.centers[first:])
+        among_fresh = self._search.among(rows.take(far, axis=0), self.centers[first:])
         closer = among_fresh.sq_distances < sq_distances[far]
         labels[far[closer]] = among_fresh.labels[closer] + np.int32(first)
         sq_distances[far[closer]] = among_fresh.sq_distances[closer]

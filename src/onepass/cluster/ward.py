@@ -5,12 +5,15 @@ Source: Ward, "Hierarchical grouping to optimize an objective function", 1963.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from onepass.cluster.arrays import Doubles, Flags, Indices, Rows
+from onepass.cluster.arrays import Doubles, Flags, Floats, Indices, Rows
 from onepass.cluster.kernels import cpu
+
+Search: TypeAlias = Callable[[Rows, Floats, Indices], Indices]
 
 _LIGHTEST = 1e-30
 _DOUBT = 2.0**-17
@@ -96,7 +99,9 @@ def consolidate(centers: Unitable, target: int) -> Indices:
     return mapping
 
 
-def cheapest_partners(centers: Rows, weights: Doubles, some: Indices) -> Partners:
+def cheapest_partners(
+    centers: Rows, weights: Doubles, some: Indices, search: Search = cpu.partners
+) -> Partners:
     """Find for some centers the one that it costs least to unite each with, and that cost.
 
     Searched in float32 and priced in float64; beside far centers, where float32 does not tell close
@@ -108,6 +113,8 @@ def cheapest_partners(centers: Rows, weights: Doubles, some: Indices) -> Partner
     weights : ndarray of shape (n_centers,), float64
         Positive.
     some : ndarray of shape (n,), intp
+    search : callable
+        Finds partners in float32: see `onepass.cluster.kernels.cpu.partners`.
 
     Notes
     -----
@@ -119,7 +126,7 @@ def cheapest_partners(centers: Rows, weights: Doubles, some: Indices) -> Partner
     exact = centers - centers.mean(axis=0, dtype=np.float64)
     norms = np.einsum("ij,ij->i", exact, exact)
     shares = shares_of(weights)
-    partner = cpu.partners(exact.astype(np.float32), shares.astype(np.float32), some)
+    partner = search(exact.astype(np.float32), shares.astype(np.float32), some)
     gap = exact[some] - exact[partner]
     apart = np.einsum("ij,ij->i", gap, gap)
     doubt = np.flatnonzero(is_doubtful(apart, norms[some] + norms[partner]))

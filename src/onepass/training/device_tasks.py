@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-from onepass.cluster.batches import check_weighted
+from onepass.cluster.arrays import WeightedRows
+from onepass.cluster.batches import WeightedSamples, as_dense, check_weighted
 from onepass.cluster.device_epoch import DeviceEpoch
+from onepass.cluster.device_model import SlicedModel
 from onepass.cluster.devices import Device, find_gpu
-from onepass.cluster.epoch import LloydStep
-from onepass.cluster.kernels.gpu import NoGpuError
+from onepass.cluster.epoch import LloydStep, sum_shard
+from onepass.cluster.kernels.gpu import Gpu, NoGpuError
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.record_intake import RecordIntake
+from onepass.cluster.row_buffer import RowBuffer
 from onepass.data.batches import BatchReader
 from onepass.formats.arrays import Rows
 from onepass.training import tasks
@@ -37,15 +41,34 @@ def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) ->
         return tasks.step(model, reader, tell)
     try:
         epoch = DeviceEpoch(gpu, model)
-    except NoGpuError as error:  # the model has been made: it shall be saved
-        _log.warning("computing on the CPU: %s", error)
-        return tasks.step(model, reader, tell)
+    except NoGpuError:
+        return _step_in_slices(gpu, model, reader, tell)
     if not feed(EpochSink(epoch), reader, tell):
         with closing(iter(reader)) as batches:
             for i, batch in enumerate(batches, start=1):
                 epoch.push(check_weighted(batch, None))
                 tell(Seen(reader.n_rows, reader.n_bytes, i, n_bad_records=reader.bad.n))
     return epoch.step()
+
+
+def _step_in_slices(gpu: Gpu, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
+    """Take a shard where centers are too many for the device: a slice of them at a time."""
+    try:
+        sliced = SlicedModel(model.centers, gpu)
+    except NoGpuError as error:  # the model has been made: it shall be saved
+        _log.warning("computing on the CPU: %s", error)
+        return tasks.step(model, reader, tell)
+    with closing(tasks.weighted(reader, tell)) as batches:
+        return sum_shard(sliced, _united(batches, RowBuffer(sliced.n_rows, model.n_features)))
+
+
+def _united(batches: Iterable[WeightedSamples], buffer: RowBuffer) -> Iterator[WeightedRows]:
+    """Make batches larger."""
+    for rows, weights in batches:
+        yield from buffer.push(WeightedRows(as_dense(rows), weights))
+    rest = buffer.flush()
+    if rest is not None:
+        yield rest
 
 
 def score(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:

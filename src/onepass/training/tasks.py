@@ -34,18 +34,19 @@ def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
 
 def step(model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
     """Take one shard's part of a further epoch."""
-    with closing(_weighted(reader, tell)) as batches:
+    with closing(weighted(reader, tell)) as batches:
         return sum_shard(model, batches)
 
 
 def score(model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
     """Score one shard of the test data."""
-    with closing(_weighted(reader, tell)) as batches:
+    with closing(weighted(reader, tell)) as batches:
         ssd = math.fsum(model.inertia(rows) for rows, _ in batches)
     return Score(ssd, reader.n_rows)
 
 
-def _weighted(reader: BatchReader, tell: Tell) -> Generator[WeightedSamples, None, None]:
+def weighted(reader: BatchReader, tell: Tell) -> Generator[WeightedSamples, None, None]:
+    """Yield the batches of a shard, and tell how far that is."""
     with closing(iter(reader)) as batches:
         for i, batch in enumerate(batches, start=1):
             yield check_weighted(batch, None)

@@ -540,20 +540,25 @@ __device__ static inline double apart_in_double(const float *a, const float *b, 
     return warp_sum(sum);
 }
 
-/* Finds for some centers the other one that it costs least to unite each with: the squared distance
-   times w / (own + w), for weights that are told as shares of the largest. Products are those of
-   some centers with -2 times all. Of the two that seem cheapest the cheaper one is chosen, by
-   differences. A warp for each. */
+/* Finds for some rows the one of the centers that it costs least to unite each with, but for itself
+   at `own`: the squared distance times w / (share + w), for weights that are told as shares of the
+   largest. Products are those of the rows with -2 times the centers. Of the two that seem cheapest
+   the cheaper one is chosen, by differences; -1, infinitely far, where there is none. A warp for
+   each. */
 extern "C" __global__ void find_partners(const float *products, i64 n, i64 room,
                                          const float *squares, const float *centers,
                                          i64 n_centers, i64 d, const float *shares,
-                                         const int *some, int *partners, double *sq_distances) {
+                                         const float *rows, const float *row_shares,
+                                         const int *itself, int *partners, double *sq_distances) {
     const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / WARP;
     const int lane = threadIdx.x % WARP;
     if (i >= n) return;
-    const float *product = products + i * room;
-    const i64 own = some[i];
-    const float square = squares[own], share = shares[own];
+    const float *product = products + i * room, *x = rows + i * d;
+    const i64 own = itself[i];
+    const float share = row_shares[i];
+    float square = 0;
+    for (i64 j = lane; j < d; j += WARP) square += x[j] * x[j];
+    square = warp_sum(square);
     float least[2] = {INFINITE, INFINITE};
     i64 best[2] = {-1, -1};
     for (i64 c = lane; c < n_centers; c += WARP) {
@@ -582,9 +587,8 @@ extern "C" __global__ void find_partners(const float *products, i64 n, i64 room,
         found[rank] = partner;
         if (partner == best[0]) least[0] = least[1], best[0] = best[1], best[1] = -1;
     }
-    const float *x = centers + own * d;
-    if (found[0] < 0) found[0] = own; /* all others are infinitely far: none that is held is */
-    double apart = apart_in_double(x, centers + found[0] * d, d, lane);
+    double apart = INFINITE;
+    if (found[0] >= 0) apart = apart_in_double(x, centers + found[0] * d, d, lane);
     if (found[1] >= 0) {
         const double other = apart_in_double(x, centers + found[1] * d, d, lane);
         const double weighted = apart * (shares[found[0]] / (double)(share + shares[found[0]]));

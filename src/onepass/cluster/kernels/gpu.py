@@ -20,7 +20,6 @@ import numpy.typing as npt
 
 from onepass.cluster.kernels.on_device import (
     REPORT,
-    Among,
     Array,
     Chance,
     Coins,
@@ -32,6 +31,7 @@ from onepass.cluster.kernels.on_device import (
     PartnersThere,
     RecordLayout,
     Room,
+    Seekers,
     Terms,
     blank_report,
 )
@@ -456,24 +456,25 @@ class Gpu:
         self._run("add_costs", (1,), _ONE_BLOCK, _i64(n), costs, np.float64(share), service, report)
 
     def find_partners(
-        self, products: Array, squares: Array, centers: Array, among: Among
+        self, products: Array, squares: Array, centers: Array, shares: Array, seekers: Seekers
     ) -> PartnersThere:
-        """Find for some centers the one that it costs least to unite each with; see `ward`.
+        """Find the center that it costs least to unite each seeker with; see `ward`.
 
         Parameters
         ----------
         products : array of shape (n, room), float32
-            Of these centers with all, as laid out.
+            Of the seekers with the centers, as laid out.
         squares : array of shape (room,), float32
         centers : array of shape (n_centers, n_features), float32
-            All.
-        among : Among
+        shares : array of shape (n_centers,), float32
+            Their weights, as shares of the largest.
+        seekers : Seekers
         """
-        (n_centers, d), n = centers.shape, len(among.some)
+        (n_centers, d), n = centers.shape, len(seekers.rows)
         found = PartnersThere(self.empty(n, np.int32), self.empty(n, np.float64))
         self._warps(
             "find_partners", n, products, _i64(n), _i64(len(squares)), squares, centers,
-            _i64(n_centers), _i64(d), among.shares, among.some, *found,
+            _i64(n_centers), _i64(d), shares, *seekers, *found,
         )  # fmt: skip
         return found
 

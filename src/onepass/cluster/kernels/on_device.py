@@ -159,18 +159,22 @@ class DeviceHoldings(NamedTuple):
     scatter: Array
 
 
-class Among(NamedTuple):
-    """For which centers partners are looked for.
+class Seekers(NamedTuple):
+    """For what partners are looked for among centers.
 
     Attributes
     ----------
-    some : array of shape (n,), int32
-    shares : array of shape (n_centers,), float32
-        Weights of all centers, as shares of the largest.
+    rows : array of shape (n, n_features), float32
+        Centers themselves, among those or not.
+    shares : array of shape (n,), float32
+        Their weights, as shares of the largest.
+    itself : array of shape (n,), int32
+        Which center each of them is; below 0, or as many as there are or more, is none.
     """
 
-    some: Array
+    rows: Array
     shares: Array
+    itself: Array
 
 
 class PartnersThere(NamedTuple):
@@ -179,7 +183,9 @@ class PartnersThere(NamedTuple):
     Attributes
     ----------
     partner : array of shape (n,), int32
+        Below 0 where there is none.
     sq_distances : array of shape (n,), float64
+        Infinite where there is none.
     """
 
     partner: Array
