@@ -198,7 +198,7 @@ def test_boto3_is_imported_by_one_module_at_most():
 def test_no_module_asserts_prints_pickles_evaluates_or_reads_the_environment():
     found = [breach for module in modules() for breach in breaches_of_manners(*module)]
     # Between processes that one program has forked; nothing of it is stored or comes from outside.
-    assert found == ["training/parcels.py imports pickle"]
+    assert found == ["distributed/parcels.py imports pickle"]
 
 
 def test_the_platforms_directory_is_written_once_and_in_paths():

@@ -1,5 +1,7 @@
 """KMeans as its users see it."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -8,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from onepass import KMeans
 from onepass.cluster.parameters import auto_batch_size
+from onepass.distributed.plan import tree
 from onepass.errors import DataTypeError, NotFittedError, UserError
 
 
@@ -380,3 +383,28 @@ def test_distances_to_all_centers():
     kmeans = KMeans(2).fit([[0, 0], [3, 4]])
     table = kmeans.transform([[0, 0]])
     assert sorted(table[0].tolist()) == [0, 5]
+
+
+def test_shards_that_are_united_are_not_changed():
+    rng = np.random.default_rng(8)
+    shards = [KMeans(5).shard(3).partial_fit(rng.normal(size=(9000, 4))).flush() for _ in "abc"]
+    seen = [pickle.dumps(shard) for shard in shards]
+    first = shards[0].united(shards[1])
+    whole = KMeans(5).merge(first.united(shards[2])).finalize()
+    assert [pickle.dumps(shard) for shard in shards] == seen
+    assert (first.n_samples_seen_, whole.n_samples_seen_) == (18_000, 27_000)
+    again = KMeans(5).merge(shards[0].united(shards[1]).united(shards[2])).finalize()
+    np.testing.assert_array_equal(again.cluster_centers_, whole.cluster_centers_)
+
+
+def test_shards_that_are_united_keep_a_sample_as_large_as_one_stream_does():
+    """Each alone has room for its share: united they have room for all."""
+    rng = np.random.default_rng(8)
+    how = {"n_clusters": 40, "batch_size": 100}
+    whole = KMeans(**how).partial_fit(rng.normal(size=(200_000, 2)))
+    shards = [
+        KMeans(**how).shard(8).partial_fit(rng.normal(size=(25_000, 2))).flush() for _ in range(8)
+    ]
+    united = KMeans(**how).merge(tree(shards, KMeans.united))
+    sizes = [len(kmeans._stream._stream._reservoir.rows) for kmeans in (whole, united)]
+    assert sizes[1] > 0.9 * sizes[0]

@@ -12,6 +12,7 @@ from onepass.cluster import devices
 from onepass.cluster.kernels import gpu
 from onepass.data.batches import BatchReader
 from onepass.data.sources import whole_files
+from onepass.distributed.passes import EnoughError
 from onepass.errors import DecodeError
 from onepass.formats.record_writer import write_rows
 from onepass.training import device_tasks, record_feed
@@ -216,3 +217,23 @@ def test_sparse_rows_are_left_to_the_host(small, tmp_path):
 def test_few_rows_are_left_to_the_host(small, tmp_path):
     same(put(tmp_path, write_rows(mixture(390))), 390)
     assert not small
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("enough", [1, 200, 700, 1000])
+@pytest.mark.parametrize("odd", [None, 650])
+def test_when_it_is_enough_all_that_was_sent_is_taken(tmp_path, enough, odd):
+    rows = mixture(1300)
+    content = write_rows(rows)
+    if odd is not None:
+        content = write_rows(rows[:odd]) + ODD["sparse"] + write_rows(rows[odd:])
+    reader = BatchReader(put(tmp_path, content), D, 100)
+
+    def tell(seen):
+        if seen.n_rows >= enough:
+            raise EnoughError
+
+    ours = device_tasks.summarise(kmeans(), reader, tell)
+    assert min(enough, odd or enough) <= reader.n_rows < 1300  # at the odd one it goes back
+    assert ours.n_samples_seen_ == reader.n_rows
+    assert ours.finalize().n_samples_seen_ == reader.n_rows

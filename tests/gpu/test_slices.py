@@ -60,6 +60,22 @@ def test_partners_are_those_of_the_processor(device, k, d):
     np.testing.assert_allclose(found.price, expected.price, rtol=1e-9)
 
 
+def test_no_center_is_its_own_partner(device):
+    centers, some = normal(100, 4), np.arange(99, -1, -3)
+    shares = np.full(100, 0.5, np.float32)
+    found = sliced(device, 4, rows=20).partners(centers, shares, some)
+    np.testing.assert_array_equal(found, cpu.partners(centers, shares, some))
+
+
+def test_of_equally_cheap_partners_the_first_is_found(device):
+    centers = np.random.default_rng(1).permutation(100).astype(np.float32)[:, None]
+    shares, every = np.full(100, 0.5, np.float32), np.arange(100)
+    found = sliced(device, 1).partners(centers, shares, every)
+    places = np.argsort(centers[:, 0])
+    first = np.minimum(places[:-2], places[2:])  # of the two neighbours of each
+    np.testing.assert_array_equal(found[places[1:-1]], first)
+
+
 def test_rows_to_start_from_are_searched_among_rows(device):
     rows, which = normal(90, 4), np.arange(3, 80, 2)
     labels, sq_distances = SlicedRows(sliced(device, 4), rows).nearest_rows(which)

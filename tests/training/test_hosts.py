@@ -9,11 +9,11 @@ import pytest
 
 from onepass import KMeans
 from onepass.data.shards import ALONE, Host
+from onepass.distributed.passes import run_pass
 from onepass.errors import UserError
 from onepass.sagemaker.inputs import read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.job import read_configuration, train
-from onepass.training.passes import run_pass
 from onepass.training.progress import LogProgress
 from onepass.training.readers import host_of, readers_of
 from onepass.training.tasks import summarise

@@ -6,12 +6,12 @@ import pytest
 from onepass.cluster.kmeans import KMeans
 from onepass.data.batches import BatchReader
 from onepass.data.shards import cut
+from onepass.distributed.passes import run_pass
 from onepass.errors import AlgorithmError, PlatformError, UserError
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.outcome import describe_failure
 from onepass.sagemaker.paths import Paths
 from onepass.training.job import read_configuration, train
-from onepass.training.passes import run_pass
 from onepass.training.progress import LogProgress
 
 

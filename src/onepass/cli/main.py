@@ -35,8 +35,10 @@ def train(base: Path) -> None:
     over the rows in BASE/input/data/train, and leaves BASE/model/model_algo-1 and
     BASE/output/model.tar.gz. When it fails, BASE/output/failure says why.
 
+    SIGTERM ends the pass, and the job with a model of what has been read.
+
     Exit codes: 0 trained; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
-    130 stopped by Ctrl-C; 143 stopped by SIGTERM.
+    130 stopped by Ctrl-C; 143 stopped by SIGTERM with too few rows read.
     """
     from onepass.cli.train import run_training
 

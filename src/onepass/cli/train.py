@@ -28,8 +28,12 @@ from onepass.sagemaker.paths import Paths
 
 if TYPE_CHECKING:
     from onepass.training.job import Trained
+    from onepass.training.stopping import Stopping
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE_S = {"File": 30.0, "FastFile": 30.0, "Pipe": 2.0}
+"""For a batch to be read, of the two minutes that the platform leaves a job to end in."""
 
 
 def run_training(base: Path) -> int:
@@ -39,7 +43,7 @@ def run_training(base: Path) -> int:
     at_terminal = sys.stderr.isatty() and "TRAINING_JOB_NAME" not in os.environ
     set_up_logging("warning" if at_terminal else "info")
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        signal.signal(signal.SIGTERM, _give_up)
         forget_failure(paths)
         trained = _train(paths, at_terminal=at_terminal)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the job is done, whatever comes now
@@ -54,6 +58,7 @@ def run_training(base: Path) -> int:
 def _train(paths: Paths, *, at_terminal: bool) -> Trained:
     from onepass.training.job import read_configuration, train
     from onepass.training.progress import LogProgress
+    from onepass.training.stopping import Stopping
 
     job = read_configuration(paths)
     wanted = job.hyperparameters
@@ -64,7 +69,25 @@ def _train(paths: Paths, *, at_terminal: bool) -> Trained:
         _log.info("Training job %s", " ".join(name for name in names if name))
     _log.info("Final configuration: %s", wanted.as_given())
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
-    return train(job, paths, progress)
+    stopping = Stopping()
+    _listen(stopping, _PATIENCE_S[job.train.mode])
+    return train(job, paths, progress, stopping)
+
+
+def _listen(stopping: Stopping, patience_s: float) -> None:
+    """Have SIGTERM end the pass that is being made, and a pass that waits for data be given up."""
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        stopping.ask()
+        signal.setitimer(signal.ITIMER_REAL, patience_s)
+
+    def insist(signum: int, frame: FrameType | None) -> None:
+        if stopping.is_deaf:
+            _give_up(signum, frame)
+
+    signal.signal(signal.SIGALRM, insist)
+    signal.signal(signal.SIGTERM, ask)
 
 
 def _fail(paths: Paths, error: BaseException) -> int:
@@ -78,7 +101,7 @@ def _fail(paths: Paths, error: BaseException) -> int:
     return failure.exit_code
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
+def _give_up(signum: int, frame: FrameType | None) -> None:
     del signum, frame
     raise StoppedError("stopped by SIGTERM before the job was done")
 

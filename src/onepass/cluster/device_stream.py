@@ -146,7 +146,6 @@ class DeviceStream(Stream[Rows]):
     def merge(self, other: Stream[Rows]) -> None:
         """Take what another stream has learnt, as if its rows had followed."""
         self.land()
-        self.pace = max(self.pace, other.pace)
         super().merge(other)
 
     def rescale(self, exponent: int) -> None:

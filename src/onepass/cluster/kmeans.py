@@ -10,6 +10,7 @@ users of Python meet.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Self
@@ -159,7 +160,7 @@ class KMeans(Estimator):
         self.device = device
         self.random_state = random_state
         self._stream: ScaledStream | None = None
-        self._n_shards = 1
+        self._share = 1.0
 
     @one_blas_thread
     def fit(self, X: Given, y: object = None, sample_weight: npt.ArrayLike | None = None) -> Self:
@@ -237,9 +238,26 @@ class KMeans(Estimator):
         n_shards : int
             All together; each keeps its share of the sample.
         """
-        shard = type(self)(**self.get_params())
-        shard._n_shards = n_shards  # noqa: SLF001 - one of us
-        return shard
+        return self._part(1 / n_shards)
+
+    def united(self, other: KMeans) -> Self:
+        """Return what two shards have seen together, which is a shard of their size.
+
+        Unlike `merge`, it changes neither: what failed halfway may be done again.
+
+        Parameters
+        ----------
+        other : KMeans
+            See `merge`; its rows follow.
+        """
+        union = self._part(self._share + other._share).set_params(device="cpu")
+        return union.merge(copy.deepcopy(self)).merge(copy.deepcopy(other))
+
+    def _part(self, share: float) -> Self:
+        """Return an instance that keeps a share of the sample."""
+        part = type(self)(**self.get_params())
+        part._share = min(share, 1.0)  # noqa: SLF001 - one of us
+        return part
 
     @one_blas_thread
     def flush(self) -> Self:
@@ -408,7 +426,7 @@ class KMeans(Estimator):
                 parameters,
                 n_features,
                 check_seed(self.random_state),
-                n_shards=self._n_shards,
+                share=self._share,
                 sparse=sparse,
             )
             self.n_features_in_ = n_features

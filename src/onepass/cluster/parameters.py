@@ -91,25 +91,25 @@ class Parameters:
         n_values = int(n_rows * n_values_a_row)
         return auto_trials(self.n_clusters, n_coarse, n_values, min(n_features, 2 * n_coarse))
 
-    def n_sampled(self, n_features: int, n_shards: int = 1) -> int:
+    def n_sampled(self, n_features: int, share: float = 1.0) -> int:
         """How many rows are sampled: 1,024 a cluster, 20,000 at least, within the budget.
 
         Of one of several shards, its share, and two batches in case it is longer than others.
         """
         room = int(self.reservoir_bytes / (1.25 * (4 * n_features + 28)))
         whole = max(2 * self.n_clusters, min(self._n_wanted, room))
-        return self._share(whole, n_features, n_shards)
+        return self._part(whole, n_features, share)
 
-    def n_sampled_sparse(self, n_features: int, n_shards: int = 1) -> int:
+    def n_sampled_sparse(self, n_features: int, share: float = 1.0) -> int:
         """How many sparse rows are sampled, as far as the budget has room for their values."""
-        return self._share(self._n_wanted, n_features, n_shards)
+        return self._part(self._n_wanted, n_features, share)
 
     @property
     def _n_wanted(self) -> int:
         return max(_SMALLEST_SAMPLE, _SAMPLE_PER_CLUSTER * self.n_clusters)
 
-    def _share(self, whole: int, n_features: int, n_shards: int) -> int:
-        return min(whole, math.ceil(whole / n_shards) + 2 * self.n_in_batch(n_features))
+    def _part(self, whole: int, n_features: int, share: float) -> int:
+        return min(whole, math.ceil(whole * share) + 2 * self.n_in_batch(n_features))
 
 
 def auto_center_factor(n_clusters: int) -> int:

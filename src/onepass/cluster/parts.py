@@ -75,30 +75,30 @@ class Parts(NamedTuple, Generic[R]):
     buffer: Buffer[R]
 
 
-def dense_parts(parameters: Parameters, n_features: int, n_shards: int = 1) -> Parts[Rows]:
+def dense_parts(parameters: Parameters, n_features: int, share: float = 1.0) -> Parts[Rows]:
     """Return parts for dense rows.
 
     Parameters
     ----------
     parameters : Parameters
     n_features : int
-    n_shards : int
-        How many streams the sample is to be made of: each holds its share of it.
+    share : float
+        Of the sample, that one of several streams holds; 1 for one stream of all rows.
     """
     return Parts(
         n_features,
         Summary(parameters.n_centers, n_features),
-        dense_reservoir(parameters.n_sampled(n_features, n_shards), n_features),
+        dense_reservoir(parameters.n_sampled(n_features, share), n_features),
         RowBuffer(parameters.n_in_first_batch(n_features), n_features),
     )
 
 
-def sparse_parts(parameters: Parameters, n_features: int, n_shards: int = 1) -> Parts[SparseRows]:
+def sparse_parts(parameters: Parameters, n_features: int, share: float = 1.0) -> Parts[SparseRows]:
     """Return parts for sparse rows; see `dense_parts`."""
     reservoir = sparse_reservoir(
-        parameters.n_sampled_sparse(n_features, n_shards),
+        parameters.n_sampled_sparse(n_features, share),
         n_features,
-        most_values=parameters.reservoir_bytes // (10 * n_shards),
+        most_values=int(parameters.reservoir_bytes * share / 10),
         least=2 * parameters.n_clusters,
     )
     return Parts(

@@ -34,7 +34,7 @@ class ScaledStream:
     parameters : Parameters
     n_features : int
     seed : int
-    n_shards : int
+    share : float
         See `onepass.cluster.parts.dense_parts`.
     sparse : bool
         Keep rows sparse, whatever they are when they come; else dense.
@@ -46,13 +46,13 @@ class ScaledStream:
         n_features: int,
         seed: int,
         *,
-        n_shards: int = 1,
+        share: float = 1.0,
         sparse: bool = False,
     ) -> None:
         self.n_features = n_features
         self.sparse = sparse
         self._scale = Scale()
-        self._parameters, self._seed, self._n_shards = parameters, seed, n_shards
+        self._parameters, self._seed, self._share = parameters, seed, share
         self._stream = self._new_stream(sparse=sparse)
 
     @property
@@ -108,7 +108,7 @@ class ScaledStream:
     def flush(self) -> None:
         """Absorb the rows held back; a shard takes everything back from its device, too."""
         self._stream.flush()
-        if self._n_shards > 1:
+        if self._share < 1:
             self.land()
 
     def land(self) -> None:
@@ -142,7 +142,7 @@ class ScaledStream:
         return Msd(self._unscaled(value), self._unscaled(error))
 
     def _new_stream(self, *, sparse: bool) -> Stream[Any]:
-        wanted = self._parameters, self.n_features, self._n_shards
+        wanted = self._parameters, self.n_features, self._share
         if sparse:
             return Stream(self._parameters, sparse_parts(*wanted), self._seed)
         parts, device = dense_parts(*wanted), self._parameters.device

@@ -118,6 +118,7 @@ class Stream(Generic[R]):
         self.flush()
         other.flush()
         other.land()
+        self.pace = max(self.pace, other.pace)
         self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         first_stratum, n_both = len(self.summary), self.n_taken + other.n_taken
         self._reservoir.absorb(other._reservoir, first_stratum, log2_later=self._half_lives())

@@ -71,6 +71,11 @@ def make_kmeans(wanted: Hyperparameters) -> KMeans:
     return _kmeans_of(wanted)
 
 
+def united(one: KMeans, other: KMeans) -> KMeans:
+    """Return what two shards of the data have seen together."""
+    return one.united(other)
+
+
 def _kmeans_of(wanted: Hyperparameters) -> KMeans:
     return KMeans(
         wanted.k,

@@ -18,9 +18,9 @@ from onepass.cluster.model import KMeansModel
 from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.row_buffer import RowBuffer
 from onepass.data.batches import BatchReader
+from onepass.distributed.passes import EnoughError, Seen, Tell
 from onepass.formats.arrays import Rows
 from onepass.training import tasks
-from onepass.training.passes import Seen, Tell
 from onepass.training.record_feed import feed
 from onepass.training.tasks import Score
 
@@ -29,9 +29,12 @@ _log = logging.getLogger(__name__)
 
 def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
     """Take one shard's part of the pass, from records as they lie in the files."""
-    if feed(_StreamSink(kmeans), reader, tell):
-        return kmeans.flush()
-    return tasks.summarise(kmeans, reader, tell)
+    try:
+        if not feed(_StreamSink(kmeans), reader, tell):
+            return tasks.summarise(kmeans, reader, tell)
+    except EnoughError:
+        _log.debug("enough has been read")
+    return kmeans.flush()
 
 
 def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:

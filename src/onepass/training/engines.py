@@ -13,12 +13,12 @@ from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of
+from onepass.distributed.passes import Task, Tell, run_in_threads, run_pass
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel
 from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import n_centers_of
-from onepass.training.passes import Task, Tell, run_in_threads, run_pass
 from onepass.training.readers import is_text, may_be_taken_raw, readers_of
 from onepass.training.record_feed import is_packed, is_plain
 from onepass.training.tasks import Score

@@ -18,13 +18,15 @@ from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of, whole_files
+from onepass.distributed.passes import EnoughError, Seen, ShardError, Tell
+from onepass.distributed.plan import tree
 from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
 from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
+from onepass.sagemaker.outcome import StoppedError
 from onepass.sagemaker.paths import Paths
-from onepass.training.algorithm import make_kmeans, usable_gpus
+from onepass.training.algorithm import make_kmeans, united, usable_gpus
 from onepass.training.engines import engine_of_model, engine_of_pass
 from onepass.training.log import JobLog, log_setup
-from onepass.training.passes import Seen, ShardError, Tell
 from onepass.training.progress import Progress
 from onepass.training.readers import (
     check_channel,
@@ -33,6 +35,7 @@ from onepass.training.readers import (
     reader_of,
 )
 from onepass.training.refusals import explained
+from onepass.training.stopping import Stopping
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +88,9 @@ def read_configuration(paths: Paths) -> JobInput:
     return job
 
 
-def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
+def train(
+    job: JobInput, paths: Paths, progress: Progress, stopping: Stopping | None = None
+) -> Trained:
     """Run a job.
 
     Parameters
@@ -94,9 +99,13 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
         From `read_configuration`.
     paths : Paths
     progress : Progress
+    stopping : Stopping, optional
+        Ends it early: with a model of the rows that have been read, if there are enough of them.
 
     Raises
     ------
+    StoppedError
+        When it was stopped before there were.
     UserError
         For what the user can mend: several hosts, bad records, fewer rows than clusters.
     PlatformError
@@ -113,14 +122,20 @@ def train(job: JobInput, paths: Paths, progress: Progress) -> Trained:
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
         usable = [gpu.index for gpu in gpus]
-        return _Job(job, paths, progress, gpus=usable).run()
+        return _Job(job, paths, progress, stopping or Stopping(), gpus=usable).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
 
 
 class _Job:
     def __init__(
-        self, job: JobInput, paths: Paths, progress: Progress, *, gpus: Sequence[int] = ()
+        self,
+        job: JobInput,
+        paths: Paths,
+        progress: Progress,
+        stopping: Stopping,
+        *,
+        gpus: Sequence[int] = (),
     ) -> None:
         self._job = job
         self._wanted = job.hyperparameters
@@ -131,12 +146,13 @@ class _Job:
         self._seen = Seen()
         self._n_bad_test_records = 0
         self._gpus = gpus
+        self._stopping = stopping
 
     def run(self) -> Trained:
         self._stream()
         self._finish()
         for epoch in range(1, self._wanted.epochs):
-            if not self._refine(epoch):
+            if self._stopping.asked or not self._refine(epoch):
                 break
         self._log.train_msd(self._kmeans)
         model_file, archive = self._save()
@@ -162,11 +178,20 @@ class _Job:
         engine = engine_of_pass(self._job.train, self._wanted, self._gpus)
         readers = engine.readers()
         take = partial(engine.summarise, self._kmeans, readers)
-        for shard in self._pass("one pass over the data", take, readers):
-            if shard is not self._kmeans:
-                self._kmeans.merge(shard)
+        merged = tree(self._pass("one pass over the data", take, readers), united)
+        if merged is not self._kmeans:
+            self._kmeans.merge(merged)
         self._log.lap("read and summarise")
         self._log.epoch(0, self._seen)
+        if self._stopping.asked:
+            if self._seen.n_rows < self._wanted.k:
+                raise StoppedError(
+                    f"stopped by SIGTERM when {self._seen.n_rows} rows had been read, fewer than "
+                    f"k={self._wanted.k}"
+                )
+            _log.warning(
+                "stopped by SIGTERM: this is the model of the %d rows read", self._seen.n_rows
+            )
         if self._seen.n_rows < self._wanted.k:
             raise UserError(
                 f"channel 'train' has {self._seen.n_rows} rows, fewer than k={self._wanted.k} "
@@ -189,7 +214,11 @@ class _Job:
         engine = engine_of_model(self._job.train, self._wanted, self._gpus)
         readers = engine.readers(epoch)
         step = partial(engine.step, self._kmeans.to_model(), readers)
-        steps = self._pass(f"epoch {epoch + 1}", step, readers)
+        try:
+            steps = self._pass(f"epoch {epoch + 1}", step, readers)
+        except EnoughError:
+            _log.warning("stopped by SIGTERM: epoch %d is given up", epoch + 1)
+            return False
         msd = self._kmeans.take_step(steps)
         _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
         self._log.lap("further epochs")
@@ -214,7 +243,11 @@ class _Job:
         engine = engine_of_model(self._job.test, self._wanted, self._gpus)
         readers = engine.readers()
         score = partial(engine.score, self._kmeans.to_model(), readers)
-        scored = self._run(score, readers, self._job.test, lambda _: None)
+        try:
+            scored = self._run(score, readers, self._job.test, lambda _: None)
+        except EnoughError:
+            _log.warning("stopped by SIGTERM: the test data is not scored")
+            return {}
         self._n_bad_test_records = self._log.bad_records(self._job.test, readers)
         n_rows = sum(part.n_rows for part in scored)
         if not n_rows:
@@ -254,10 +287,12 @@ class _Job:
             check(seen.n_bad_records)
 
         try:
-            done = work(tell_and_check)
+            done = work(self._stopping.listening(tell_and_check))
             check(sum(reader.bad.n for reader in readers))
         except ShardError as error:
             self._raise(error, readers, channel)
+        finally:
+            self._stopping.done()
         return done
 
     def _tell(self, seen: Seen) -> None:

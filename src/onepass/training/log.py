@@ -12,10 +12,10 @@ from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.kmeans import KMeans
 from onepass.data.bad_records import SHOWN
 from onepass.data.batches import BatchReader
+from onepass.distributed.passes import Seen
 from onepass.formats.media import MediaType
 from onepass.sagemaker.inputs import Channel, JobInput
 from onepass.sagemaker.metrics import metrics_line, quality_line, throughput_line
-from onepass.training.passes import Seen
 
 _log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from onepass.data.bad_records import BadRecords
 from onepass.data.batches import BatchReader
 from onepass.data.record_blocks import Memories, Place, RecordBlock, RecordCursor
 from onepass.data.sources import Span, is_compressed
+from onepass.distributed.passes import EnoughError, Seen, Tell
 from onepass.formats.arrays import Rows
 from onepass.formats.wire import Layout
 from onepass.resources import available_cpus
-from onepass.training.passes import Seen, Tell
 
 _BLOCK_BYTES = 2**24
 _MOST_THREADS = 16
@@ -101,17 +101,21 @@ class _Feed:
         self._n_at_once = min(reader.batch_rows, max(1, _DECODED_VALUES // reader.n_features))
         self._n_decoded, self._n_due = _FEWEST_DECODED, 0
         self._n_threads = min(available_cpus(), _MOST_THREADS)
+        self._enough: EnoughError | None = None
 
     def run(self, rows: Rows) -> None:
         """Take all rows, the first of which have been decoded."""
-        while len(rows):
+        while len(rows) and not self._enough:
             self._sink.take(rows)
             self._seen(self._cursor.place)
             self._n_due -= len(rows)
             if self._n_due <= 0:
                 self._n_due = self._n_decoded if self._take_blocks() else 0
-            rows = self._cursor.decode(min(self._n_due or self._n_at_once, self._n_at_once))
+            if not self._enough:
+                rows = self._cursor.decode(min(self._n_due or self._n_at_once, self._n_at_once))
         self._seen(self._cursor.place)
+        if self._enough:
+            raise self._enough
 
     def _take_blocks(self) -> bool:
         """Take records as they are, as far as that goes; returns whether it went at all."""
@@ -139,10 +143,16 @@ class _Feed:
         return True
 
     def _blocks(self, stride: int, memories: Memories) -> Generator[RecordBlock, None, None]:
+        behind = None
         with closing(self._cursor.blocks(stride, memories)) as blocks:
             for block in blocks:
                 yield block
                 self._seen(block.place)
+                if self._enough:
+                    behind = block.place_of(4 * len(block.words) // stride)
+                    break
+        if behind is not None:
+            self._cursor.go_to(behind)
 
     def _seen(self, place: Place) -> None:
         """Tell how far it is."""
@@ -150,7 +160,10 @@ class _Feed:
         n_batches = -(-place.row // reader.batch_rows)
         reader.n_rows, reader.n_bytes = place.row, self._cursor.bytes_before(place)
         msds = self._sink.msds()
-        self._tell(Seen(reader.n_rows, reader.n_bytes, n_batches, *msds, reader.bad.n))
+        try:
+            self._tell(Seen(reader.n_rows, reader.n_bytes, n_batches, *msds, reader.bad.n))
+        except EnoughError as error:  # all that has been sent is to be taken first
+            self._enough = error
 
 
 def layout_of(layout: Layout) -> RecordLayout:

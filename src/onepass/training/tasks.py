@@ -1,10 +1,10 @@
-"""What is done for each shard of the data; `onepass.training.passes` says where."""
+"""What is done for each shard of the data; `onepass.distributed.passes` says where."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from onepass.cluster.batches import WeightedSamples, check_weighted
@@ -12,7 +12,7 @@ from onepass.cluster.epoch import LloydStep, sum_shard
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
-from onepass.training.passes import Seen, Tell
+from onepass.distributed.passes import EnoughError, Seen, Tell
 
 
 class Score(NamedTuple):
@@ -23,8 +23,8 @@ class Score(NamedTuple):
 
 
 def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
-    """Take one shard's part of the pass."""
-    with closing(iter(reader)) as batches:
+    """Take one shard's part of the pass, or as much of it as is wanted."""
+    with closing(iter(reader)) as batches, suppress(EnoughError):
         for i, batch in enumerate(batches, start=1):
             kmeans.partial_fit(batch)
             msds = kmeans.short_term_msd_, kmeans.long_term_msd_

@@ -11,15 +11,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from threading import Event
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from onepass.data.batches import BatchReader
+from onepass.distributed.parcels import Parcel, new_memory, unwrap, wrap
 from onepass.errors import DecodeError, OnepassError, PlatformError
-from onepass.training.parcels import Parcel, new_memory, unwrap, wrap
 
 _R = TypeVar("_R")
 _POLL_S = 0.2
@@ -46,6 +46,10 @@ class Seen(NamedTuple):
     n_bad_records: int = 0
 
 
+class EnoughError(Exception):
+    """No more rows are wanted: raised by who is told, for a pass to end with those it has read."""
+
+
 Tell: TypeAlias = Callable[[Seen], None]
 Task: TypeAlias = Callable[[BatchReader, Tell], _R]
 
@@ -60,13 +64,14 @@ def run_pass(task: Task[_R], shards: Sequence[BatchReader], tell: Tell) -> list[
         `functools.partial` of one: processes find it by its name.
     shards : sequence
     tell : callable
-        Is told how far all shards together have come.
+        Is told how far all shards together have come. Where it raises `EnoughError`, that is raised
+        by what tells each task how far it is, too.
 
     Returns
     -------
     list
-        What the task has returned for each shard, in their order. What each has passed over is in
-        its ``bad``.
+        What the task has returned for each shard, in their order. What each has read and passed
+        over is in its ``n_rows``, ``n_bytes`` and ``bad``.
 
     Raises
     ------
@@ -105,27 +110,26 @@ def run_in_threads(
     """
     if len(shards) < 2:
         return [task(shard, tell) for task, shard in zip(tasks, shards, strict=True)]
-    width = len(Seen._fields)
-    board, stopped = [0.0] * (width * len(shards)), Event()
+    board, stopped = Board([0.0] * Board.width(len(shards))), Event()
 
     def work(index: int) -> _R:
         def tell_board(seen: Seen) -> None:
-            board[index * width : (index + 1) * width] = seen
+            board.write(index, seen)
             if stopped.is_set():
                 raise PlatformError("another part of the work has failed")
 
-        return _named(lambda: tasks[index](shards[index], tell_board))
+        return named(lambda: tasks[index](shards[index], tell_board))
 
     with ThreadPoolExecutor(len(shards), "shard") as pool:
         try:
             futures = [pool.submit(work, i) for i in range(len(shards))]
-            _wait(futures, lambda: tell(_sum(board, len(shards))))
+            _wait(futures, board, tell)
         finally:
             stopped.set()
     return [future.result() for future in futures]
 
 
-def _named(work: Callable[[], _R]) -> _R:
+def named(work: Callable[[], _R]) -> _R:
     """Do something, and say by its name what goes wrong, so that it may be told elsewhere."""
     try:
         return work()
@@ -139,16 +143,16 @@ def _run_in_processes(
     task: Task[_R], shards: Sequence[BatchReader], memories: Sequence[int], tell: Tell
 ) -> list[_R]:
     context = multiprocessing.get_context("fork")
-    board = context.RawArray("d", len(Seen._fields) * len(shards))
-    with ProcessPoolExecutor(len(shards), context, _begin, (board, os.getpid())) as pool:
+    values = context.RawArray("d", Board.width(len(shards)))
+    with ProcessPoolExecutor(len(shards), context, _begin, (values, os.getpid())) as pool:
         try:
             futures = [
                 pool.submit(_work, i, task, shard, memories[i]) for i, shard in enumerate(shards)
             ]
-            _wait(futures, lambda: tell(_sum(board, len(shards))))
+            _wait(futures, Board(values), tell)
             results = []
             for shard, future, memory in zip(shards, futures, memories, strict=True):
-                result, shard.bad = unwrap(future.result(), memory)
+                result, (shard.n_rows, shard.n_bytes, shard.bad) = unwrap(future.result(), memory)
                 results.append(result)
             return results
         except BrokenProcessPool as error:
@@ -177,50 +181,94 @@ class ShardError(OnepassError):
         self.message = message
 
 
-def _wait(futures: Sequence[Future[Any]], tell: Callable[[], None]) -> None:
+class Board:
+    """On which each shard writes how far it has come, and reads whether that is enough.
+
+    Parameters
+    ----------
+    values : sequence of float
+        As many as `width` says, 0 at first; shared with those who do the shards.
+    """
+
+    def __init__(self, values: MutableSequence[float]) -> None:
+        self._values = values
+
+    @staticmethod
+    def width(n_shards: int) -> int:
+        """Return how many values a board of so many shards has."""
+        return 1 + len(Seen._fields) * n_shards
+
+    def write(self, index: int, seen: Seen) -> None:
+        """Tell how far a shard has come.
+
+        Raises
+        ------
+        EnoughError
+            When that is enough.
+        """
+        self.note(index, seen)
+        if self._values[0]:
+            raise EnoughError
+
+    def note(self, index: int, seen: Seen) -> None:
+        """Tell the same; whether it is enough is asked elsewhere."""
+        start = 1 + index * len(Seen._fields)
+        self._values[start : start + len(Seen._fields)] = seen
+
+    def stop(self) -> None:
+        """Say that it is enough."""
+        self._values[0] = 1.0
+
+    def total(self) -> Seen:
+        """Return how far all shards together have come."""
+        values, width = self._values, len(Seen._fields)
+        seen = [Seen._make(values[i : i + width]) for i in range(1, len(values), width)]
+        n_rows = sum(one.n_rows for one in seen)
+        return Seen(
+            int(n_rows),
+            int(sum(one.n_bytes for one in seen)),
+            int(sum(one.n_batches for one in seen)),
+            sum(one.short_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
+            sum(one.long_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
+            int(sum(one.n_bad_records for one in seen)),
+        )
+
+
+def _wait(futures: Sequence[Future[Any]], board: Board, tell: Tell) -> None:
     """Tell how far all have come until they have ended or one has failed."""
     left = set(futures)
     while left:
         done, left = wait(left, timeout=_POLL_S)
-        tell()
+        try:
+            tell(board.total())
+        except EnoughError:
+            board.stop()
         for future in done:
             future.result()
-
-
-def _sum(board: Any, n_shards: int) -> Seen:
-    width = len(Seen._fields)
-    seen = [Seen(*board[i * width : (i + 1) * width]) for i in range(n_shards)]
-    n_rows = sum(one.n_rows for one in seen)
-    return Seen(
-        int(n_rows),
-        int(sum(one.n_bytes for one in seen)),
-        int(sum(one.n_batches for one in seen)),
-        sum(one.short_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
-        sum(one.long_term_msd * one.n_rows for one in seen) / max(n_rows, 1),
-        int(sum(one.n_bad_records for one in seen)),
-    )
 
 
 class _Process:
     """What a process of a shard knows of the one that has started it."""
 
-    board: Any = None
+    board: Board
     parent = 0
 
 
-def _begin(board: Any, parent: int) -> None:
+def _begin(values: MutableSequence[float], parent: int) -> None:
     """Set up a process: the one that started it is told, and ends it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _Process.board, _Process.parent = board, parent
+    _Process.board, _Process.parent = Board(values), parent
 
 
 def _work(index: int, task: Task[Any], shard: BatchReader, memory: int) -> Parcel:
-    width = len(Seen._fields)
-
     def tell(seen: Seen) -> None:
-        _Process.board[index * width : (index + 1) * width] = seen
         if os.getppid() != _Process.parent:
             os._exit(1)  # whoever asked for this has gone
+        _Process.board.write(index, seen)
 
-    return _named(lambda: wrap((task(shard, tell), shard.bad), memory))
+    def work() -> Parcel:
+        result = task(shard, tell)
+        return wrap((result, (shard.n_rows, shard.n_bytes, shard.bad)), memory)
+
+    return named(work)

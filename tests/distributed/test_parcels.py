@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onepass import KMeans
-from onepass.training.parcels import new_memory, unwrap, wrap
+from onepass.distributed.parcels import new_memory, unwrap, wrap
 
 
 @pytest.fixture

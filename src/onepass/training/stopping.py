@@ -1,0 +1,44 @@
+"""Whether a job is to end early, with a model of what it has read."""
+
+from __future__ import annotations
+
+from onepass.distributed.passes import EnoughError, Seen, Tell
+
+
+class Stopping:
+    """Is told by a signal, and tells the pass that is being made.
+
+    Attributes
+    ----------
+    asked : bool
+        Whether the job is to end.
+    is_deaf : bool
+        Whether a pass is being made that has not been told of it: one that waits for data.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.is_deaf = False
+
+    def ask(self) -> None:
+        """Have the pass end, and make no other."""
+        self.asked = True
+
+    def listening(self, tell: Tell) -> Tell:
+        """Return what is told how far a pass has come, and ends it when that has been asked for.
+
+        Between this and `done`, a pass is being made.
+        """
+        self.is_deaf = True
+
+        def listen(seen: Seen) -> None:
+            tell(seen)
+            if self.asked:
+                self.is_deaf = False
+                raise EnoughError
+
+        return listen
+
+    def done(self) -> None:
+        """End a pass."""
+        self.is_deaf = False
