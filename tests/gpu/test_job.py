@@ -17,7 +17,8 @@ from onepass.errors import UserError
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.paths import Paths
 from onepass.training import engines, record_feed
-from onepass.training.job import read_configuration, train
+from onepass.training.configuration import read_configuration
+from onepass.training.job import train
 from onepass.training.progress import LogProgress
 
 MEANS = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]])

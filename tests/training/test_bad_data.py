@@ -24,7 +24,8 @@ from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAGIC_BYTES, frame
 from onepass.sagemaker.outcome import describe_failure
 from onepass.sagemaker.paths import Paths
-from onepass.training.job import read_configuration, train
+from onepass.training.configuration import read_configuration
+from onepass.training.job import train
 from onepass.training.progress import LogProgress
 
 RECORDS, CSV = "application/x-recordio-protobuf", "text/csv"

@@ -18,7 +18,8 @@ from onepass.errors import UserError
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import frame
 from onepass.sagemaker.paths import Paths
-from onepass.training.job import read_configuration, train
+from onepass.training.configuration import read_configuration
+from onepass.training.job import train
 from onepass.training.progress import LogProgress
 
 HYPERPARAMETERS = {"k": "3", "feature_dim": "3", "mini_batch_size": "50"}

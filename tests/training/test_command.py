@@ -349,13 +349,6 @@ def broken_json(job, rows):
     return "hyperparameters.json is not valid JSON"
 
 
-def two_hosts(job, rows):
-    job.configure(k="3", feature_dim="3")
-    job.put(rows)
-    job.write_config("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]})
-    return "the job has 2 hosts"
-
-
 def other_width_of_test_data(job, rows):
     job.configure(k="3", feature_dim="3")
     job.put(rows)
@@ -381,7 +374,6 @@ def other_width_of_test_data(job, rows):
         records_for_csv,
         csv_data,
         broken_json,
-        two_hosts,
         other_width_of_test_data,
     ],
 )

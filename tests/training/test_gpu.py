@@ -12,13 +12,14 @@ from onepass.resources import visible_gpus
 from onepass.sagemaker.paths import Paths
 from onepass.training import algorithm
 from onepass.training import job as jobs
+from onepass.training.configuration import read_configuration
 from onepass.training.progress import LogProgress
 
 
 def run(opt_ml, **hyperparameters):
     opt_ml.configure(k="3", feature_dim="3", **hyperparameters)
     paths = Paths(opt_ml.base)
-    job = jobs.read_configuration(paths)
+    job = read_configuration(paths)
     return jobs.train(job, paths, LogProgress(job.host, 1))
 
 

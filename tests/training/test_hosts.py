@@ -13,8 +13,7 @@ from onepass.distributed.passes import run_pass
 from onepass.errors import UserError
 from onepass.sagemaker.inputs import read_job_input
 from onepass.sagemaker.paths import Paths
-from onepass.training.job import read_configuration, train
-from onepass.training.progress import LogProgress
+from onepass.training.configuration import read_configuration
 from onepass.training.readers import host_of, readers_of
 from onepass.training.tasks import summarise
 
@@ -128,15 +127,6 @@ def test_a_pipe_of_a_hosts_own_objects_is_read_by_it(hosts):
         for t in hosts("ShardedByS3Key", "Pipe")
     ]
     assert names == [["train_0"], ["train_0"], ["train_0"]]
-
-
-def test_training_is_refused_to_several_hosts_by_number(hosts, blobs):
-    tree = hosts("FullyReplicated")[1]
-    tree.put(blobs)
-    paths = Paths(tree.base)
-    job = read_configuration(paths)
-    with pytest.raises(UserError, match="the job has 3 hosts; this version trains on one"):
-        train(job, paths, LogProgress(job.host, 1))
 
 
 def test_one_host_reads_alone(opt_ml, blobs):

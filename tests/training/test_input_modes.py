@@ -22,7 +22,8 @@ from onepass.errors import PlatformError, UserError
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import frame
 from onepass.sagemaker.paths import Paths
-from onepass.training.job import read_configuration, train
+from onepass.training.configuration import read_configuration
+from onepass.training.job import train
 from onepass.training.progress import LogProgress
 from onepass.training.tasks import summarise
 

@@ -14,7 +14,8 @@ from onepass.artifact.model_file import load_model
 from onepass.errors import UserError
 from onepass.sagemaker.metrics import METRIC_DEFINITIONS
 from onepass.sagemaker.paths import Paths
-from onepass.training.job import read_configuration, train
+from onepass.training.configuration import read_configuration
+from onepass.training.job import train
 from onepass.training.progress import LogProgress
 
 

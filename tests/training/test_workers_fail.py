@@ -11,7 +11,8 @@ from onepass.errors import AlgorithmError, PlatformError, UserError
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.outcome import describe_failure
 from onepass.sagemaker.paths import Paths
-from onepass.training.job import read_configuration, train
+from onepass.training.configuration import read_configuration
+from onepass.training.job import train
 from onepass.training.progress import LogProgress
 
 

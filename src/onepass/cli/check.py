@@ -42,7 +42,7 @@ def _say(lines: Iterable[str]) -> int:
 
 def _about_job(base: Path) -> Iterator[str]:
     from onepass.training.check import check
-    from onepass.training.job import read_configuration
+    from onepass.training.configuration import read_configuration
 
     job = read_configuration(Paths(base))
     wanted = job.hyperparameters

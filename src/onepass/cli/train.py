@@ -15,6 +15,7 @@ import click
 from onepass.cli.bar import BarProgress
 from onepass.cli.logs import set_up_logging
 from onepass.cli.threads import limit_blas_threads
+from onepass.errors import UserError
 from onepass.sagemaker.outcome import (
     BUG,
     SHOWN_CHARACTERS,
@@ -50,13 +51,14 @@ def run_training(base: Path) -> int:
     except BaseException as error:  # noqa: BLE001 - nothing may end without a reason
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reason is written, once
         return _fail(paths, error)
-    if at_terminal:
+    if at_terminal and trained is not None:
         click.echo(_describe(trained), err=True)
     return SUCCESS
 
 
-def _train(paths: Paths, *, at_terminal: bool) -> Trained:
-    from onepass.training.job import read_configuration, train
+def _train(paths: Paths, *, at_terminal: bool) -> Trained | None:
+    from onepass.training.configuration import read_configuration
+    from onepass.training.job import Told, train
     from onepass.training.progress import LogProgress
     from onepass.training.stopping import Stopping
 
@@ -71,7 +73,16 @@ def _train(paths: Paths, *, at_terminal: bool) -> Trained:
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
     stopping = Stopping()
     _listen(stopping, _PATIENCE_S[job.train.mode])
-    return train(job, paths, progress, stopping)
+    if len(job.hosts) == 1:
+        return train(job, paths, progress, stopping)
+    try:
+        from onepass.training.hosts import train_on_hosts
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the job has {len(job.hosts)} hosts, which need the package {error.name}: install "
+            "onepass-kmeans[hosts], as its image has it"
+        ) from error
+    return train_on_hosts(job, paths, Told(progress, stopping))
 
 
 def _listen(stopping: Stopping, patience_s: float) -> None:

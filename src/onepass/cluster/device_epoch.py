@@ -10,7 +10,7 @@ from onepass.cluster.device_batch import FillingBatch, IrregularRowError, check_
 from onepass.cluster.device_plan import plan_search
 from onepass.cluster.device_rows import sums_of
 from onepass.cluster.device_search import DeviceSearch
-from onepass.cluster.epoch import LloydStep, sum_shard
+from onepass.cluster.epoch import LloydStep, sum_shard, united_steps
 from onepass.cluster.kernels.cpu import peak
 from onepass.cluster.kernels.gpu import Gpu
 from onepass.cluster.model import KMeansModel
@@ -61,7 +61,7 @@ class DeviceEpoch:
         if isinstance(rows, np.ndarray) and self._model.fits(peak(rows)):
             self._filling.fill(WeightedRows(rows, weights), self.take_filled)
         else:
-            self._others = _both(self._others, sum_shard(self._model, [data]))
+            self._others = united_steps(self._others, sum_shard(self._model, [data]))
 
     def record_intake(self, n_rows: int) -> RecordIntake | None:
         """Return what takes records as they are; see `onepass.KMeans.record_intake`."""
@@ -97,10 +97,4 @@ class DeviceEpoch:
         if self._filling.n_rows:
             self.take_filled()
         (sums, weights), inertia = sums_of(self._gpu, self._sums, self._origin)
-        return _both(self._others, LloydStep(sums, weights, inertia))
-
-
-def _both(one: LloydStep, other: LloydStep) -> LloydStep:
-    """Add two parts of a step."""
-    sums, weights = one.sums + other.sums, one.weights + other.weights
-    return LloydStep(sums, weights, one.inertia + other.inertia)
+        return united_steps(self._others, LloydStep(sums, weights, inertia))

@@ -32,6 +32,12 @@ class LloydStep(NamedTuple):
     inertia: float
 
 
+def united_steps(one: LloydStep, other: LloydStep) -> LloydStep:
+    """Add two parts of a step, neither of which is changed."""
+    sums, weights = one.sums + other.sums, one.weights + other.weights
+    return LloydStep(sums, weights, one.inertia + other.inertia)
+
+
 class Refined(NamedTuple):
     """Centers after one more pass over all rows.
 

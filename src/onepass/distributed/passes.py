@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from onepass.data.batches import BatchReader
 from onepass.distributed.parcels import Parcel, new_memory, unwrap, wrap
-from onepass.errors import DecodeError, OnepassError, PlatformError
+from onepass.errors import AlgorithmError, DecodeError, OnepassError, PlatformError, UserError
 
 _R = TypeVar("_R")
 _POLL_S = 0.2
@@ -179,6 +179,11 @@ class ShardError(OnepassError):
         super().__init__(kind, message)
         self.kind = kind
         self.message = message
+
+    def original(self, before: str = "") -> OnepassError:
+        """Return an error that means the same, here."""
+        kinds = {"PlatformError": PlatformError, "AlgorithmError": AlgorithmError}
+        return kinds.get(self.kind, UserError)(f"{before}{self.message}")
 
 
 class Board:

@@ -1,7 +1,8 @@
 """Every hyperparameter, declared once: its type, range, default and meaning.
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
-``num_workers``, ``reservoir_mib``, ``max_bad_records`` and ``device`` are ours.
+``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``, ``tls_...``
+and ``dashboard`` are ours.
 """
 
 from __future__ import annotations
@@ -155,9 +156,30 @@ class Hyperparameters:
         "there is one that can be used; gpu: the job fails without one.",
         "auto",
     )
+    host_timeout_s: int = _declare(
+        whole(1, 86_400),
+        "Seconds until all hosts of a job must have met (an addition of Onepass).",
+        "300",
+    )
+    tls_ca_file: str = _declare(
+        text(),
+        "Certificate in PEM that has signed those of all hosts, which then meet by TLS (an "
+        "addition of Onepass).",
+        "",
+    )
+    tls_cert_file: str = _declare(
+        text(), "Certificate of this host, in PEM (an addition of Onepass).", ""
+    )
+    tls_key_file: str = _declare(text(), "Key of this host, in PEM (an addition of Onepass).", "")
+    dashboard: bool = _declare(
+        flag(),
+        "Whether the leader of several hosts serves Dask's pages at port 8787 (an addition of "
+        "Onepass).",
+        "false",
+    )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),
-        "GPUs to use: 0 for none; of more than one, this version uses one.",
+        "GPUs of each host that share the data, at most; 0: none is used.",
         "auto",
         name="_num_gpus",
     )

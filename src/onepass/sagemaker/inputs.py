@@ -78,6 +78,8 @@ class JobInput:
         Channels that k-means has no use for.
     hosts : tuple of str
         All that take part, sorted: each knows itself by its place among them.
+    interface : str
+        Of the network that they meet in; empty where the platform names none.
     """
 
     hyperparameters: Hyperparameters
@@ -86,6 +88,14 @@ class JobInput:
     host: str
     ignored: tuple[str, ...]
     hosts: tuple[str, ...] = (DEFAULT_HOST,)
+    interface: str = ""
+
+    def channel(self, name: str) -> Channel:
+        """Return the channel of a name, which the job has."""
+        channel = {"train": self.train, "test": self.test}[name]
+        if channel is None:
+            raise KeyError(name)
+        return channel
 
     @property
     def host_index(self) -> int:
@@ -107,7 +117,9 @@ def read_job_input(paths: Paths) -> JobInput:
         Naming the file, the field, what was found and what is accepted.
     """
     hyperparameters = parse_hyperparameters(_read_json(paths.hyperparameters, required=True))
-    host, hosts = _hosts(_read_json(paths.resource_config), paths.resource_config)
+    resources = _read_json(paths.resource_config)
+    host, hosts = _hosts(resources, paths.resource_config)
+    interface = str(resources.get("network_interface_name") or "")
     described = _read_json(paths.input_data_config)
     names = set(described) or _directories(paths.data)
     channels = {
@@ -119,7 +131,8 @@ def read_job_input(paths: Paths) -> JobInput:
         found = ", ".join(sorted(names)) or "none"
         raise UserError(f"the channel 'train' is required; the job has: {found}")
     ignored = tuple(sorted(names - {"train", "test"}))
-    return JobInput(hyperparameters, channels["train"], channels.get("test"), host, ignored, hosts)
+    train, test = channels["train"], channels.get("test")
+    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface)
 
 
 def _channel(paths: Paths, name: str, described: Any) -> Channel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from onepass.errors import OnepassError, PlatformError, UserError
+from onepass.errors import AlgorithmError, OnepassError, PlatformError, UserError
 from onepass.sagemaker.paths import Paths
 
 SUCCESS = 0
@@ -58,6 +58,13 @@ def describe_failure(error: BaseException) -> Failure:
         return Failure(PLATFORM_ERROR, "AlgorithmError: out of memory; use a larger instance")
     cause = str(error) or "no message"
     return Failure(BUG, f"AlgorithmError: {cause} (caused by {type(error).__name__})")
+
+
+def error_of(failure: Failure) -> OnepassError:
+    """Return an error that is described so: of a job whose end another host has told."""
+    kind = {USER_ERROR: UserError, STOPPED: StoppedError, BUG: AlgorithmError}
+    message = failure.reason.partition(": ")[2]
+    return kind.get(failure.exit_code, PlatformError)(message)
 
 
 def write_failure(paths: Paths, reason: str) -> None:

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
+from onepass.cluster.devices import Device
 from onepass.cluster.epoch import LloydStep
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
-from onepass.data.sources import n_bytes_of
+from onepass.data.shards import ALONE, Host
+from onepass.data.sources import n_bytes_of, whole_files
 from onepass.distributed.passes import Task, Tell, run_in_threads, run_pass
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel
 from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import n_centers_of
-from onepass.training.readers import is_text, may_be_taken_raw, readers_of
+from onepass.training.readers import is_text, may_be_taken_raw, reader_of, readers_of
 from onepass.training.record_feed import is_packed, is_plain
 from onepass.training.tasks import Score
 
@@ -50,8 +52,67 @@ class Engine(Protocol):
     def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
         """Score rows, shard by shard."""
 
+    def recount(self, readers: Sequence[BatchReader]) -> None:
+        """Read all that has been shared out once more, in one piece, up to what is wrong.
 
-def engine_of_pass(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> Engine:
+        A shard does not know how many records are before its own.
+
+        Raises
+        ------
+        DecodeError
+            With the number of the record in its file.
+        """
+
+
+class Engines(Protocol):
+    """Where the stages of a job are done."""
+
+    def of_pass(self, channel: Channel) -> Engine:
+        """Return where the one pass is made."""
+
+    def of_model(self, channel: Channel) -> Engine:
+        """Return where the rows of a channel are searched among the final centers."""
+
+
+class LocalEngines:
+    """Where the stages of a job of one host are done.
+
+    Parameters
+    ----------
+    wanted : Hyperparameters
+    gpus : sequence of int
+        Those that can be used, by their numbers.
+    """
+
+    def __init__(self, wanted: Hyperparameters, gpus: Sequence[int]) -> None:
+        self._wanted, self._gpus = wanted, gpus
+
+    def of_pass(self, channel: Channel) -> Engine:
+        """Return where the one pass is made."""
+        return engine_of_pass(channel, self._wanted, self._gpus)
+
+    def of_model(self, channel: Channel) -> Engine:
+        """Return where the rows of a channel are searched among the final centers."""
+        return engine_of_model(channel, self._wanted, self._gpus)
+
+
+class LocalEngine(Engine, Protocol):
+    """Where one stage is done, on this host."""
+
+    def device(self, index: int) -> Device:
+        """Return what a shard is computed on."""
+
+
+def recount(readers: Sequence[BatchReader], channel: Channel, wanted: Hyperparameters) -> None:
+    """Read the files of some readers as a whole; see `Engine.recount`."""
+    paths = dict.fromkeys(source.path for reader in readers for source in reader.sources)
+    for _ in reader_of(whole_files(list(paths)), channel, wanted):
+        pass
+
+
+def engine_of_pass(
+    channel: Channel, wanted: Hyperparameters, gpus: Sequence[int], host: Host = ALONE
+) -> LocalEngine:
     """Return where the one pass is made.
 
     Parameters
@@ -60,64 +121,79 @@ def engine_of_pass(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int
     wanted : Hyperparameters
     gpus : sequence of int
         Those that can be used, by their numbers.
+    host : Host
+        Which of the job's hosts this is.
 
     Notes
     -----
     Sparse rows are left to the processor, and so are texts and what is compressed where reading
     takes longer than clustering, if both may be used.
     """
-    host = HostEngine(channel, wanted)
+    here = HostEngine(channel, wanted, host)
     if not gpus:
-        return host
-    reason = _why_host(channel, wanted)
+        return here
+    reason = _why_host(channel, wanted, host)
     if reason:
         _log.info("the processor takes the data: %s", reason)
-        return host
-    return GpuEngine(channel, wanted, gpus)
+        return here
+    return GpuEngine(channel, wanted, gpus, host)
 
 
-def _why_host(channel: Channel, wanted: Hyperparameters) -> str:
+def _why_host(channel: Channel, wanted: Hyperparameters, host: Host) -> str:
     """Return why a GPU does not take a channel, or nothing."""
     few = n_centers_of(wanted) < _TEXT_CENTERS * available_cpus()
     may_choose = wanted.device == "auto" and few
     if not may_be_taken_raw(channel, wanted):
         is_read_longer = may_choose and is_text(channel)
         return "texts are read longer than they are clustered" if is_read_longer else ""
-    whole = _whole(channel, wanted)
+    whole = _whole(channel, wanted, host)
     if not all(map(is_plain, whole)):
         return "its first records are not all dense, and alike"
     is_unpacked_longer = may_choose and any(map(is_packed, whole))
     return "it is unpacked longer than it is clustered" if is_unpacked_longer else ""
 
 
-def engine_of_model(channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> Engine:
+def engine_of_model(
+    channel: Channel, wanted: Hyperparameters, gpus: Sequence[int], host: Host = ALONE
+) -> LocalEngine:
     """Return where the rows of a channel are searched among the final centers."""
-    host = HostEngine(channel, wanted)
+    here = HostEngine(channel, wanted, host)
     if not gpus or not may_be_taken_raw(channel, wanted):
-        return host
-    whole = _whole(channel, wanted)
+        return here
+    whole = _whole(channel, wanted, host)
     n_bytes = sum(n_bytes_of(reader.sources) for reader in whole)
     if n_bytes * wanted.k < _WORTH_A_PASS or any(map(is_packed, whole)):
-        return host
+        return here
     if not all(map(is_plain, whole)):
-        return host
-    return GpuEngine(channel, wanted, gpus)
+        return here
+    return GpuEngine(channel, wanted, gpus, host)
 
 
-def _whole(channel: Channel, wanted: Hyperparameters, epoch: int = 0) -> list[BatchReader]:
-    """Return one reader for all that there is, if there is anything."""
-    return readers_of(channel, dataclasses.replace(wanted, num_workers=1), epoch)
+def _whole(
+    channel: Channel, wanted: Hyperparameters, host: Host, epoch: int = 0
+) -> list[BatchReader]:
+    """Return one reader for all that this host reads, if there is anything."""
+    return readers_of(channel, dataclasses.replace(wanted, num_workers=1), epoch, host=host)
 
 
 class HostEngine:
     """Processes of this host."""
 
-    def __init__(self, channel: Channel, wanted: Hyperparameters) -> None:
-        self._channel, self._wanted = channel, wanted
+    def __init__(self, channel: Channel, wanted: Hyperparameters, host: Host = ALONE) -> None:
+        self._channel, self._wanted, self._host = channel, wanted, host
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:
         """Return a reader for each worker that has something to read."""
-        return readers_of(self._channel, self._wanted, epoch)
+        return readers_of(self._channel, self._wanted, epoch, host=self._host)
+
+    def device(self, index: int) -> Device:
+        """Return what a shard is computed on: the processor."""
+        del index
+        return "cpu"
+
+    def recount(self, readers: Sequence[BatchReader]) -> None:
+        """Read all that has been shared out once more, in one piece, up to what is wrong."""
+        recount(readers, self._channel, self._wanted)
 
     def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
         """Make the pass."""
@@ -141,27 +217,33 @@ class HostEngine:
 class GpuEngine:
     """The GPUs of this host."""
 
-    def __init__(self, channel: Channel, wanted: Hyperparameters, gpus: Sequence[int]) -> None:
-        self._channel, self._wanted, self._gpus = channel, wanted, gpus
+    def __init__(
+        self, channel: Channel, wanted: Hyperparameters, gpus: Sequence[int], host: Host = ALONE
+    ) -> None:
+        self._channel, self._wanted, self._gpus, self._host = channel, wanted, gpus, host
         self._raw = may_be_taken_raw(channel, wanted)
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:
         """Return a reader for each GPU that is worth its start."""
-        readers = _whole(self._channel, self._wanted, epoch)
+        readers = _whole(self._channel, self._wanted, self._host, epoch)
         n_bytes = sum(n_bytes_of(reader.sources) for reader in readers)
         n = min(len(self._gpus), n_bytes // _BYTES_A_GPU)
         if n < 2:
             return readers
         wanted = dataclasses.replace(self._wanted, num_workers=n)
-        return readers_of(self._channel, wanted, epoch)
+        return readers_of(self._channel, wanted, epoch, host=self._host)
+
+    def recount(self, readers: Sequence[BatchReader]) -> None:
+        """Read all that has been shared out once more, in one piece, up to what is wrong."""
+        recount(readers, self._channel, self._wanted)
 
     def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
         """Make the pass."""
-        shards = [kmeans.set_params(device=self._device(0))]
+        shards = [kmeans.set_params(device=self.device(0))]
         if len(readers) > 1:
             _log.info("%d GPUs share the data", len(readers))
             shards = [
-                kmeans.shard(len(readers)).set_params(device=self._device(i))
+                kmeans.shard(len(readers)).set_params(device=self.device(i))
                 for i in range(len(readers))
             ]
         take = device_tasks.summarise if self._raw else tasks.summarise
@@ -173,17 +255,17 @@ class GpuEngine:
     ) -> list[LloydStep]:
         """Sum the rows closest to each center."""
         work: list[Task[LloydStep]] = [
-            partial(device_tasks.step, self._device(i), model) for i in range(len(readers))
+            partial(device_tasks.step, self.device(i), model) for i in range(len(readers))
         ]
         return run_in_threads(work, readers, tell)
 
     def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
         """Score rows."""
         work: list[Task[Score]] = [
-            partial(device_tasks.score, self._device(i), model) for i in range(len(readers))
+            partial(device_tasks.score, self.device(i), model) for i in range(len(readers))
         ]
         return run_in_threads(work, readers, tell)
 
-    def _device(self, index: int) -> str:
+    def device(self, index: int) -> Device:
         """Return the name of the GPU of a shard."""
         return f"gpu:{self._gpus[index]}"

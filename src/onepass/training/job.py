@@ -12,27 +12,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeAlias, TypeVar
+from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
 from onepass.data.batches import BatchReader
-from onepass.data.sources import n_bytes_of, whole_files
+from onepass.data.sources import n_bytes_of
 from onepass.distributed.passes import EnoughError, Seen, ShardError, Tell
 from onepass.distributed.plan import tree
-from onepass.errors import AlgorithmError, DecodeError, PlatformError, UserError
-from onepass.sagemaker.inputs import Channel, JobInput, read_job_input
+from onepass.errors import DecodeError, UserError
+from onepass.sagemaker.inputs import JobInput
 from onepass.sagemaker.outcome import StoppedError
 from onepass.sagemaker.paths import Paths
 from onepass.training.algorithm import make_kmeans, united, usable_gpus
-from onepass.training.engines import engine_of_model, engine_of_pass
+from onepass.training.engines import Engine, Engines, LocalEngines
 from onepass.training.log import JobLog, log_setup
 from onepass.training.progress import Progress
 from onepass.training.readers import (
-    check_channel,
-    host_of,
     peek_at,
-    reader_of,
 )
 from onepass.training.refusals import explained
 from onepass.training.stopping import Stopping
@@ -77,17 +74,6 @@ class Trained:
     n_bad_test_records: int = 0
 
 
-def read_configuration(paths: Paths) -> JobInput:
-    """Read the configuration and refuse what can be refused before any data is read."""
-    job = read_job_input(paths)
-    for channel in (job.train, job.test):
-        if channel is not None:
-            check_channel(channel, host_of(job))
-    for name in job.ignored:
-        _log.warning("channel %r is not used: k-means takes 'train' and 'test'", name)
-    return job
-
-
 def train(
     job: JobInput, paths: Paths, progress: Progress, stopping: Stopping | None = None
 ) -> Trained:
@@ -96,7 +82,7 @@ def train(
     Parameters
     ----------
     job : JobInput
-        From `read_configuration`.
+        From `onepass.training.configuration.read_configuration`; of one host.
     paths : Paths
     progress : Progress
     stopping : Stopping, optional
@@ -107,48 +93,54 @@ def train(
     StoppedError
         When it was stopped before there were.
     UserError
-        For what the user can mend: several hosts, bad records, fewer rows than clusters.
+        For what the user can mend: bad records, fewer rows than clusters.
     PlatformError
         For what the surroundings do.
     """
-    if len(job.hosts) > 1:
-        raise UserError(
-            f"the job has {len(job.hosts)} hosts; this version trains on one (InstanceCount: 1)"
-        )
     gpus = usable_gpus(job.hyperparameters)
     log_setup(job, gpus)
     try:
         for channel in (job.train, job.test):
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
-        usable = [gpu.index for gpu in gpus]
-        return _Job(job, paths, progress, stopping or Stopping(), gpus=usable).run()
+        engines = LocalEngines(job.hyperparameters, [gpu.index for gpu in gpus])
+        return Job(job, paths, Told(progress, stopping or Stopping()), engines).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
 
 
-class _Job:
-    def __init__(
-        self,
-        job: JobInput,
-        paths: Paths,
-        progress: Progress,
-        stopping: Stopping,
-        *,
-        gpus: Sequence[int] = (),
-    ) -> None:
+class Told(NamedTuple):
+    """Who is told how far a job has come, and who tells it to end."""
+
+    progress: Progress
+    stopping: Stopping
+
+
+class Job:
+    """A job whose configuration has been read.
+
+    Parameters
+    ----------
+    job : JobInput
+    paths : Paths
+    told : Told
+    engines : Engines
+        Where its stages are done.
+    """
+
+    def __init__(self, job: JobInput, paths: Paths, told: Told, engines: Engines) -> None:
         self._job = job
         self._wanted = job.hyperparameters
         self._paths = paths
-        self._progress = progress
+        self._progress, self._stopping = told
         self._log = JobLog(job.host)
         self._kmeans = make_kmeans(job.hyperparameters)
         self._seen = Seen()
         self._n_bad_test_records = 0
-        self._gpus = gpus
-        self._stopping = stopping
+        self._engines = engines
 
     def run(self) -> Trained:
+        """Run it, from the first row to the scores."""
         self._stream()
         self._finish()
         for epoch in range(1, self._wanted.epochs):
@@ -175,10 +167,10 @@ class _Job:
 
     def _stream(self) -> None:
         """Make the one pass."""
-        engine = engine_of_pass(self._job.train, self._wanted, self._gpus)
+        engine = self._engines.of_pass(self._job.train)
         readers = engine.readers()
         take = partial(engine.summarise, self._kmeans, readers)
-        merged = tree(self._pass("one pass over the data", take, readers), united)
+        merged = tree(self._pass("one pass over the data", take, engine, readers), united)
         if merged is not self._kmeans:
             self._kmeans.merge(merged)
         self._log.lap("read and summarise")
@@ -211,11 +203,11 @@ class _Job:
 
     def _refine(self, epoch: int) -> bool:
         """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
-        engine = engine_of_model(self._job.train, self._wanted, self._gpus)
+        engine = self._engines.of_model(self._job.train)
         readers = engine.readers(epoch)
         step = partial(engine.step, self._kmeans.to_model(), readers)
         try:
-            steps = self._pass(f"epoch {epoch + 1}", step, readers)
+            steps = self._pass(f"epoch {epoch + 1}", step, engine, readers)
         except EnoughError:
             _log.warning("stopped by SIGTERM: epoch %d is given up", epoch + 1)
             return False
@@ -240,11 +232,11 @@ class _Job:
         if self._job.test is None:
             _log.info("Test data is not provided.")
             return {}
-        engine = engine_of_model(self._job.test, self._wanted, self._gpus)
+        engine = self._engines.of_model(self._job.test)
         readers = engine.readers()
         score = partial(engine.score, self._kmeans.to_model(), readers)
         try:
-            scored = self._run(score, readers, self._job.test, lambda _: None)
+            scored = self._run(score, engine, readers, lambda _: None)
         except EnoughError:
             _log.warning("stopped by SIGTERM: the test data is not scored")
             return {}
@@ -260,11 +252,13 @@ class _Job:
         self._log.lap("score")
         return scores
 
-    def _pass(self, what: str, work: Work[_R], readers: Sequence[BatchReader]) -> list[_R]:
+    def _pass(
+        self, what: str, work: Work[_R], engine: Engine, readers: Sequence[BatchReader]
+    ) -> list[_R]:
         """Do something for all shards and tell how far it is."""
         self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
         try:
-            done = self._run(work, readers, self._job.train, self._tell)
+            done = self._run(work, engine, readers, self._tell)
         except BaseException:
             self._progress.abandon()
             raise
@@ -274,7 +268,7 @@ class _Job:
         return done
 
     def _run(
-        self, work: Work[_R], readers: Sequence[BatchReader], channel: Channel, tell: Tell
+        self, work: Work[_R], engine: Engine, readers: Sequence[BatchReader], tell: Tell
     ) -> list[_R]:
         """Do something for all shards; they may pass over no more bad records than one would."""
 
@@ -290,7 +284,7 @@ class _Job:
             done = work(self._stopping.listening(tell_and_check))
             check(sum(reader.bad.n for reader in readers))
         except ShardError as error:
-            self._raise(error, readers, channel)
+            self._raise(error, engine, readers)
         finally:
             self._stopping.done()
         return done
@@ -300,14 +294,9 @@ class _Job:
         self._log.batches(seen)
         self._progress.advance(seen.n_bytes, seen.n_rows)
 
-    def _raise(
-        self, error: ShardError, readers: Sequence[BatchReader], channel: Channel
-    ) -> NoReturn:
+    def _raise(self, error: ShardError, engine: Engine, readers: Sequence[BatchReader]) -> NoReturn:
         """Raise what went wrong in a process; where it is a record, with its number."""
         if error.kind == "DecodeError":
-            # A shard has not counted the records before its own. One reader for all does.
-            paths = dict.fromkeys(source.path for reader in readers for source in reader.sources)
-            for _ in reader_of(whole_files(list(paths)), channel, self._wanted):
-                pass
-        kinds = {"PlatformError": PlatformError, "AlgorithmError": AlgorithmError}
-        raise kinds.get(error.kind, UserError)(error.message) from error
+            # A shard has not counted the records before its own.
+            engine.recount(readers)
+        raise error.original() from error

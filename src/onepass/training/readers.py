@@ -46,16 +46,18 @@ def files_of(channel: Channel, host: Host = ALONE) -> list[Path]:
     return list_files(channel.directory, channel.name)
 
 
-def peek_at(channel: Channel, wanted: Hyperparameters) -> None:
+def peek_at(channel: Channel, wanted: Hyperparameters, host: Host = ALONE) -> None:
     """Refuse data of another width, and fewer rows than clusters, now and not after hours.
 
     Only what is a file and may be opened twice tells that beforehand.
     """
     if channel.mode != InputMode.FILE:
         return
-    sources = whole_files(list_files(channel.directory, channel.name))
+    sources = whole_files(files_of(channel, host))
     table_format = format_of(channel.content_type, channel.name)
     reader_of(sources, channel, wanted).peek()
+    if host.n_hosts > 1 and channel.distribution == Distribution.SHARDED:
+        return  # how many rows there are is known to all hosts together
     if channel.name == "train" and wanted.k > most_rows(sources, table_format, enough=wanted.k):
         raise UserError(
             f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "

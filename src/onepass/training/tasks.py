@@ -22,6 +22,11 @@ class Score(NamedTuple):
     n_rows: int
 
 
+def united_scores(one: Score, other: Score) -> Score:
+    """Add two scores."""
+    return Score(one.ssd + other.ssd, one.n_rows + other.n_rows)
+
+
 def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
     """Take one shard's part of the pass, or as much of it as is wanted."""
     with closing(iter(reader)) as batches, suppress(EnoughError):

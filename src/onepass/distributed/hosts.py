@@ -1,0 +1,380 @@
+"""The hosts of a job as one crew: the first one leads, the others lend their workers.
+
+The first of the sorted hosts runs Dask's scheduler; every host, the first one too, runs a process
+for each of its workers, which Dask's nanny starts anew when one dies. A host that lends its workers
+stays until the leader has told how the job has ended, which it does when the model is saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask
+import psutil
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+from distributed.core import rpc
+
+from onepass.distributed.crew import Crew, Departures, name_of
+from onepass.distributed.inside import BASE
+from onepass.errors import PlatformError, UserError
+from onepass.sagemaker.outcome import SUCCESS, Failure, describe_failure
+
+_log = logging.getLogger(__name__)
+
+SCHEDULER_PORT = 8786
+WORKER_PORT, NANNY_PORT, HTTP_PORT = 8800, 8900, 9000
+"""Of the first worker of a host; the others have the ports behind it."""
+
+_RETRY_S = 0.5
+_LOST_S = 40.0
+"""A leader that has not answered for so long is lost: longer than Dask waits for one."""
+
+_LOOK_EVERY_S, _MOST_REFUSED = 2.0, 5
+_LEAVING_S = 10.0
+
+
+class Tls(NamedTuple):
+    """Files by which hosts know one another.
+
+    Attributes
+    ----------
+    ca_file, cert_file, key_file : Path
+        In PEM; all certificates are signed by that of `ca_file`.
+    """
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+class Meeting(NamedTuple):
+    """Who is to meet, and how.
+
+    Attributes
+    ----------
+    hosts : tuple of str
+        Sorted: the first one leads.
+    host : str
+        This one.
+    interface : str
+        Of the network that hosts meet in; empty where the host's name tells.
+    n_workers : int
+        Of this host.
+    base : Path
+        Of this host's job.
+    timeout_s : float
+        Until all hosts must have come.
+    tls : Tls or None
+    dashboard : bool
+        Whether Dask's pages are served.
+    """
+
+    hosts: tuple[str, ...]
+    host: str
+    interface: str
+    n_workers: int
+    base: Path
+    timeout_s: float
+    tls: Tls | None = None
+    dashboard: bool = False
+
+    @property
+    def leader(self) -> str:
+        """The host that leads."""
+        return self.hosts[0]
+
+
+@contextmanager
+def lead(meeting: Meeting) -> Iterator[Crew]:
+    """Lead a job: within the ``with`` block, there is a crew of all hosts' workers.
+
+    At its end all hosts are told how it has ended.
+
+    Raises
+    ------
+    PlatformError
+        When not all hosts come.
+    UserError
+        When files of TLS cannot be read.
+    """
+    if meeting.dashboard and find_spec("bokeh") is None:
+        raise UserError("dashboard=true needs the package bokeh, which is not installed")
+    address = own_address(meeting)
+    security = _security(meeting.tls)
+    _configure(pages=meeting.dashboard)
+    scheduler = {
+        "cls": Scheduler,
+        "options": {
+            "host": address,
+            "port": SCHEDULER_PORT,
+            "protocol": _protocol(meeting),
+            "security": security,
+            "dashboard": meeting.dashboard,
+            "dashboard_address": f"{address}:8787",
+        },
+    }
+    workers = {
+        name_of(meeting.host, i): {"cls": Nanny, "options": _nanny_options(meeting, address, i)}
+        for i in range(meeting.n_workers)
+    }
+    with (
+        SpecCluster(workers, scheduler, security=security, silence_logs=False) as cluster,
+        Client(cluster, set_as_default=False, direct_to_workers=True) as client,
+    ):
+        departures = Departures()
+        cluster.sync(_add_plugin, cluster.scheduler, departures)
+        crew = Crew(client, departures)
+        try:
+            _wait_for_hosts(meeting, crew)
+            yield crew
+        except BaseException as error:
+            _tell_hosts(client, describe_failure(error))
+            raise
+        _tell_hosts(client, Failure(SUCCESS, ""))
+
+
+def follow(meeting: Meeting, gives_up: Callable[[], bool]) -> Failure:
+    """Lend this host's workers to a job, and return how it has ended.
+
+    Parameters
+    ----------
+    meeting : Meeting
+    gives_up : callable
+        Whether the leader is not to be waited for any longer.
+
+    Returns
+    -------
+    Failure
+        Of exit code 0 where the job has succeeded.
+
+    Raises
+    ------
+    PlatformError
+        When the leader does not come, or is lost.
+    """
+    _configure()
+    return asyncio.run(_Follower(meeting, gives_up).run())
+
+
+def own_address(meeting: Meeting) -> str:
+    """Return the address of this host in the network that hosts meet in.
+
+    Raises
+    ------
+    PlatformError
+        When it has none.
+    """
+    addresses = psutil.net_if_addrs().get(meeting.interface, []) if meeting.interface else []
+    for address in addresses:
+        if address.family == socket.AF_INET:
+            return str(address.address)
+    if meeting.interface:
+        _log.warning("there is no network interface %s: going by the name", meeting.interface)
+    try:
+        return str(socket.getaddrinfo(meeting.host, None, socket.AF_INET)[0][4][0])
+    except OSError as error:
+        raise PlatformError(f"host {meeting.host} has no address: {error}") from error
+
+
+class _Follower:
+    def __init__(self, meeting: Meeting, gives_up: Callable[[], bool]) -> None:
+        self._meeting, self._gives_up = meeting, gives_up
+        self._security = _security(meeting.tls)
+
+    async def run(self) -> Failure:
+        meeting = self._meeting
+        leader = await self._find_leader()
+        _End.told = None
+        async with contextlib.AsyncExitStack() as stack:
+            address = own_address(meeting)
+            nannies = [
+                Nanny(leader, **_nanny_options(meeting, address, i))
+                for i in range(meeting.n_workers)
+            ]
+            try:
+                async with asyncio.timeout(meeting.timeout_s):
+                    await asyncio.gather(*nannies)
+            except (OSError, TimeoutError) as error:
+                raise PlatformError(f"no worker can join the leader {leader}: {error}") from error
+            for nanny in nannies:
+                stack.push_async_callback(nanny.close, timeout=_LEAVING_S)
+            _log.info("%d workers have joined the leader %s", meeting.n_workers, meeting.leader)
+            return await self._end(leader)
+
+    async def _find_leader(self) -> str:
+        """Return the address of the leader's scheduler, once it answers."""
+        meeting = self._meeting
+        deadline = time.monotonic() + meeting.timeout_s
+        while True:
+            try:
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    meeting.leader, SCHEDULER_PORT, family=socket.AF_INET
+                )
+                host = str(found[0][4][0])
+                address = f"{_protocol(meeting)}://{host}:{SCHEDULER_PORT}"
+                await self._ask(address)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise PlatformError(
+                        f"host {meeting.leader}, which leads, has not answered in "
+                        f"{meeting.timeout_s:g} s: {error}"
+                    ) from error
+            else:
+                return address
+            await asyncio.sleep(_RETRY_S)
+
+    async def _ask(self, leader: str) -> None:
+        """Ask whether the leader is there.
+
+        Raises
+        ------
+        OSError
+            When it is not.
+        """
+        arguments = self._security.get_connection_args("worker")
+        async with rpc(leader, timeout=5, connection_args=arguments) as scheduler:
+            try:
+                async with asyncio.timeout(10):
+                    await scheduler.identity()
+            except TimeoutError as error:
+                raise OSError("no answer") from error
+
+    async def _end(self, leader: str) -> Failure:
+        """Wait until the leader has told how the job has ended."""
+        host, port = leader.rpartition("/")[2].split(":")
+        answered = time.monotonic()
+        n_refused = 0
+        while _End.told is None:
+            await asyncio.sleep(_RETRY_S)
+            if self._gives_up():
+                raise PlatformError("stopped by SIGTERM, and the leader has not ended the job")
+            if time.monotonic() - answered < _LOOK_EVERY_S:
+                continue
+            try:
+                await _connect(host, int(port))
+                answered, n_refused = time.monotonic(), 0
+            except OSError as error:
+                n_refused += isinstance(error, ConnectionRefusedError)
+                if n_refused > _MOST_REFUSED or time.monotonic() - answered > _LOST_S:
+                    raise PlatformError(
+                        f"host {self._meeting.leader}, which leads, is lost: {error}"
+                    ) from error
+        return _End.told
+
+
+async def _connect(host: str, port: int) -> None:
+    """See that something listens there.
+
+    Raises
+    ------
+    OSError
+        When nothing does, or none answers.
+    """
+    try:
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError as error:
+        raise OSError("it does not answer") from error
+    writer.close()
+
+
+class _End:
+    """How a job has ended, as the leader has told it to this process."""
+
+    told: Failure | None = None
+
+
+def _be_told(exit_code: int, reason: str) -> None:
+    _End.told = Failure(exit_code, reason)
+
+
+def _tell_hosts(client: Client, end: Failure) -> None:
+    """Tell the processes that have started the workers how the job has ended."""
+    client.run(_be_told, *end, nanny=True, on_error="ignore")
+
+
+async def _add_plugin(scheduler: Scheduler, departures: Departures) -> None:
+    scheduler.add_plugin(departures)
+
+
+def _wait_for_hosts(meeting: Meeting, crew: Crew) -> None:
+    deadline = time.monotonic() + meeting.timeout_s
+    told = 0.0
+    while missing := set(meeting.hosts) - set(crew.workers()):
+        now = time.monotonic()
+        if now > deadline:
+            raise PlatformError(
+                f"{_names(missing)} did not come within host_timeout_s={meeting.timeout_s:g}"
+            )
+        if now - told > 10:
+            told = now
+            _log.info("waiting for %s", _names(missing))
+        time.sleep(_RETRY_S / 5)
+
+
+def _names(hosts: set[str]) -> str:
+    return f"host{'s' if len(hosts) > 1 else ''} {', '.join(sorted(hosts))}"
+
+
+def _configure(*, pages: bool = False) -> None:
+    """Set what Dask reads from its configuration, for this process and those it starts."""
+    for name in ("distributed", "distributed.client", "bokeh", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    dask.config.set(
+        {
+            "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
+            "distributed.scheduler.worker-saturation": 1.0,
+            "distributed.comm.timeouts.connect": "30s",
+            "distributed.comm.timeouts.tcp": "30s",
+            "distributed.admin.tick.limit": "1h",
+            "distributed.worker.http.routes": [],
+        }
+    )
+    if not pages:
+        dask.config.set({"distributed.scheduler.http.routes": []})
+
+
+def _nanny_options(meeting: Meeting, address: str, index: int) -> dict[str, Any]:
+    return {
+        "name": name_of(meeting.host, index),
+        "host": address,
+        "port": NANNY_PORT + index,
+        "worker_port": WORKER_PORT + index,
+        "dashboard": False,
+        "dashboard_address": f"{address}:{HTTP_PORT + index}",
+        "nthreads": 1,
+        "memory_limit": 0,
+        "protocol": _protocol(meeting),
+        "security": _security(meeting.tls),
+        "config": {BASE: str(meeting.base)},
+        "death_timeout": meeting.timeout_s,
+        "silence_logs": logging.CRITICAL,
+    }
+
+
+def _protocol(meeting: Meeting) -> str:
+    return "tls" if meeting.tls else "tcp"
+
+
+def _security(tls: Tls | None) -> Security:
+    if tls is None:
+        return Security()
+    for name, path in tls._asdict().items():
+        if not path.is_file():
+            raise UserError(f"tls_{name}={str(path)!r} is not accepted: there is no such file")
+    pair = {"cert": str(tls.cert_file), "key": str(tls.key_file)}
+    options = {
+        f"tls_{role}_{kind}": path
+        for role in ("client", "scheduler", "worker")
+        for kind, path in pair.items()
+    }
+    return Security(tls_ca_file=str(tls.ca_file), require_encryption=True, **options)

@@ -1,0 +1,22 @@
+"""The configuration of a job, and what can be refused by it."""
+
+from __future__ import annotations
+
+import logging
+
+from onepass.sagemaker.inputs import JobInput, read_job_input
+from onepass.sagemaker.paths import Paths
+from onepass.training.readers import check_channel, host_of
+
+_log = logging.getLogger(__name__)
+
+
+def read_configuration(paths: Paths) -> JobInput:
+    """Read the configuration and refuse what can be refused before any data is read."""
+    job = read_job_input(paths)
+    for channel in (job.train, job.test):
+        if channel is not None:
+            check_channel(channel, host_of(job))
+    for name in job.ignored:
+        _log.warning("channel %r is not used: k-means takes 'train' and 'test'", name)
+    return job

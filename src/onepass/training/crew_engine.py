@@ -1,0 +1,207 @@
+"""Where the stages of a job are done when its hosts do them together."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from onepass.cluster.devices import Device
+from onepass.cluster.epoch import LloydStep, united_steps
+from onepass.cluster.kmeans import KMeans
+from onepass.cluster.model import KMeansModel
+from onepass.data.batches import BatchReader
+from onepass.distributed.crew import Crew, Piece, host_of
+from onepass.distributed.passes import Tell
+from onepass.errors import DecodeError
+from onepass.sagemaker.inputs import Channel, Distribution, InputMode, read_job_input
+from onepass.sagemaker.paths import Paths
+from onepass.training import device_tasks, tasks
+from onepass.training.algorithm import united, usable_gpus
+from onepass.training.configuration import read_configuration
+from onepass.training.engines import engine_of_model, engine_of_pass, recount
+from onepass.training.readers import host_of as place_of
+from onepass.training.readers import may_be_taken_raw, peek_at
+from onepass.training.refusals import explained
+from onepass.training.tasks import Score, united_scores
+
+_log = logging.getLogger(__name__)
+
+_R = TypeVar("_R")
+
+
+class Share(NamedTuple):
+    """What one worker of a host reads, and what it computes on.
+
+    Attributes
+    ----------
+    reader : BatchReader
+    device : str
+    is_raw : bool
+        Whether a GPU takes records as they lie in the files.
+    """
+
+    reader: BatchReader
+    device: Device
+    is_raw: bool
+
+
+def shares_here(name: str, epoch: int, of_model: bool, base: Path) -> list[Share]:
+    """Return what the workers of this host read of a channel: asked on it."""
+    job = read_job_input(Paths(base))
+    channel, wanted, place = job.channel(name), job.hyperparameters, place_of(job)
+    gpus = [gpu.index for gpu in usable_gpus(wanted)]
+    engine = (engine_of_model if of_model else engine_of_pass)(channel, wanted, gpus, place)
+    is_raw = may_be_taken_raw(channel, wanted)
+    readers = engine.readers(epoch)
+    return [Share(reader, engine.device(i), is_raw) for i, reader in enumerate(readers)]
+
+
+def recount_here(name: str, base: Path) -> None:
+    """Read the files of a channel on this host in one piece; see `Engine.recount`."""
+    job = read_job_input(Paths(base))
+    readers = [share.reader for share in shares_here(name, 0, False, base)]
+    try:
+        recount(readers, job.channel(name), job.hyperparameters)
+    except DecodeError as error:
+        raise explained(error, job.hyperparameters) from error
+
+
+def check_here(base: Path) -> None:
+    """Refuse data of this host that cannot be trained on, as far as that is seen at once."""
+    job = read_configuration(Paths(base))
+    for channel in (job.train, job.test):
+        if channel is not None:
+            try:
+                peek_at(channel, job.hyperparameters, place_of(job))
+            except DecodeError as error:
+                raise explained(error, job.hyperparameters) from error
+
+
+def summarise(
+    device: Device, is_raw: bool, template: KMeans, reader: BatchReader, tell: Tell
+) -> KMeans:
+    """Take one shard's part of the pass."""
+    kmeans = copy.deepcopy(template).set_params(device=device)
+    if device == "cpu" or not is_raw:
+        return tasks.summarise(kmeans, reader, tell)
+    return device_tasks.summarise(kmeans, reader, tell)
+
+
+def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
+    """Take one shard's part of a further epoch."""
+    if device == "cpu":
+        return tasks.step(model, reader, tell)
+    return device_tasks.step(device, model, reader, tell)
+
+
+def score(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
+    """Score one shard."""
+    if device == "cpu":
+        return tasks.score(model, reader, tell)
+    return device_tasks.score(device, model, reader, tell)
+
+
+class CrewEngines:
+    """The workers of all hosts; see `onepass.training.engines.Engines`.
+
+    Parameters
+    ----------
+    crew : Crew
+    hosts : sequence of str
+    """
+
+    def __init__(self, crew: Crew, hosts: Sequence[str]) -> None:
+        self._crew, self._hosts = crew, hosts
+
+    def of_pass(self, channel: Channel) -> CrewEngine:
+        """Return where the one pass is made."""
+        return CrewEngine(self._crew, self._hosts, channel, of_model=False)
+
+    def of_model(self, channel: Channel) -> CrewEngine:
+        """Return where the rows of a channel are searched among the final centers."""
+        return CrewEngine(self._crew, self._hosts, channel, of_model=True)
+
+
+class CrewEngine:
+    """The workers of all hosts; see `onepass.training.engines.Engine`.
+
+    Parameters
+    ----------
+    crew : Crew
+    hosts : sequence of str
+    channel : Channel
+    of_model : bool
+        Whether rows are searched among final centers, or summarised.
+    """
+
+    def __init__(
+        self, crew: Crew, hosts: Sequence[str], channel: Channel, *, of_model: bool
+    ) -> None:
+        self._crew, self._hosts, self._channel, self._of_model = crew, hosts, channel, of_model
+        # A pipe can be read once; what was dealt out to hosts is on one of them alone.
+        self._anywhere = (
+            channel.distribution == Distribution.REPLICATED and channel.mode != InputMode.PIPE
+        )
+        self._shares: list[tuple[str, Share]] = []
+
+    def readers(self, epoch: int = 0) -> list[BatchReader]:
+        """Return a reader for each shard of the stage's channel."""
+        question = partial(shares_here, self._channel.name, epoch, self._of_model)
+        answers = self._crew.ask_hosts(self._hosts, question)
+        pairs = zip(self._hosts, answers, strict=True)
+        self._shares = [(host, share) for host, shares in pairs for share in shares]
+        return [share.reader for _, share in self._shares]
+
+    def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
+        """Make the pass."""
+        if not readers:
+            return [kmeans]
+        template = kmeans.shard(len(readers))
+        _log.info("%d workers of %d hosts share the data", len(readers), len(self._hosts))
+        parts = [partial(summarise, share.device, share.is_raw) for _, share in self._shares]
+        return self._reduce(template, parts, united, tell)
+
+    def step(
+        self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[LloydStep]:
+        """Sum the rows closest to each center."""
+        del readers
+        parts = [partial(step, share.device) for _, share in self._shares]
+        return self._reduce(model, parts, united_steps, tell)
+
+    def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
+        """Score rows."""
+        del readers
+        parts = [partial(score, share.device) for _, share in self._shares]
+        return self._reduce(model, parts, united_scores, tell)
+
+    def recount(self, readers: Sequence[BatchReader]) -> None:
+        """Have each host read its files in one piece, one after the other."""
+        del readers
+        hosts = self._hosts[:1] if self._anywhere else self._hosts
+        for host in hosts:
+            self._crew.ask_hosts([host], partial(recount_here, self._channel.name))
+
+    def _reduce(
+        self, shared: object, tasks: Sequence[Any], unite: Callable[[_R, _R], _R], tell: Tell
+    ) -> list[_R]:
+        if not tasks:
+            return []
+        pieces = [
+            Piece(task, share.reader, host, self._anywhere)
+            for task, (host, share) in zip(tasks, self._shares, strict=True)
+        ]
+        done = self._crew.reduce(shared, pieces, unite, tell)
+        n_rows: dict[str, int] = dict.fromkeys(self._hosts, 0)
+        for count in done.counts:
+            reader = self._shares[count.number][1].reader
+            reader.n_rows, reader.n_bytes, reader.bad = count.n_rows, count.n_bytes, count.bad
+            n_rows[host_of(count.worker)] += count.n_rows
+        for host, n in n_rows.items():
+            _log.info("host %s has read %d records", host, n)
+        _log.info("all hosts have read %d records", sum(n_rows.values()))
+        return [done.result]

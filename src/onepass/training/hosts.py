@@ -1,0 +1,92 @@
+"""A job of several hosts: what each of them does in it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from onepass.distributed.hosts import Meeting, Tls, follow, lead
+from onepass.resources import visible_gpus
+from onepass.sagemaker.inputs import JobInput
+from onepass.sagemaker.outcome import SUCCESS, error_of
+from onepass.sagemaker.paths import Paths
+from onepass.training.crew_engine import CrewEngines, check_here
+from onepass.training.job import Job, Told, Trained
+from onepass.training.log import log_setup
+from onepass.training.readers import host_of, readers_of
+
+_log = logging.getLogger(__name__)
+
+_LEADER_S = 110.0
+"""Until a leader must have ended a job that is stopped: of the platform's two minutes."""
+
+
+def train_on_hosts(job: JobInput, paths: Paths, told: Told) -> Trained | None:
+    """Take part in a job of several hosts.
+
+    Parameters
+    ----------
+    job : JobInput
+    paths : Paths
+    told : Told
+
+    Returns
+    -------
+    Trained or None
+        None on all hosts but the first one, which saves the model.
+
+    Raises
+    ------
+    OnepassError
+        On every host, what has gone wrong on any of them.
+    """
+    meeting = _meeting(job, paths)
+    if job.host != meeting.leader:
+        _follow(meeting, told)
+        return None
+    _log.info("this host leads %s", ", ".join(meeting.hosts[1:]))
+    log_setup(job, ())
+    with lead(meeting) as crew:
+        _log.info("all %d hosts have come, with %d workers", len(job.hosts), crew.n_workers)
+        crew.ask_hosts(job.hosts, check_here)
+        return Job(job, paths, told, CrewEngines(crew, job.hosts)).run()
+
+
+def _follow(meeting: Meeting, told: Told) -> None:
+    asked_at: list[float] = []
+
+    def gives_up() -> bool:
+        if told.stopping.asked and not asked_at:
+            _log.info("stopped by SIGTERM: host %s ends the job", meeting.leader)
+            asked_at.append(time.monotonic())
+        return bool(asked_at) and time.monotonic() - asked_at[0] > _LEADER_S
+
+    end = follow(meeting, gives_up)
+    if end.exit_code != SUCCESS:
+        raise error_of(end)
+    _log.info("host %s has saved the model", meeting.leader)
+
+
+def _meeting(job: JobInput, paths: Paths) -> Meeting:
+    wanted = job.hyperparameters
+    files = wanted.tls_ca_file, wanted.tls_cert_file, wanted.tls_key_file
+    return Meeting(
+        job.hosts,
+        job.host,
+        job.interface,
+        _n_workers(job),
+        paths.base,
+        wanted.host_timeout_s,
+        Tls(*map(Path, files)) if any(files) else None,
+        wanted.dashboard,
+    )
+
+
+def _n_workers(job: JobInput) -> int:
+    """Return how many processes this host lends: one for each GPU, or for each shard it reads."""
+    wanted, place = job.hyperparameters, host_of(job)
+    if wanted.device != "cpu" and wanted.num_gpus != 0 and (n_gpus := visible_gpus()):
+        return n_gpus if wanted.num_gpus == "auto" else min(n_gpus, wanted.num_gpus)
+    channels = [channel for channel in (job.train, job.test) if channel is not None]
+    return max(1, *(len(readers_of(channel, wanted, host=place)) for channel in channels))

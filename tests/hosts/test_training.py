@@ -1,0 +1,116 @@
+"""Several hosts train one model, in which each record counts once."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from onepass.artifact.model_file import load_model
+
+
+def run(hosts):
+    """Run all hosts to their end; returns the exit codes."""
+    for host in reversed(hosts):  # the leader last
+        host.start()
+    return [host.wait() for host in hosts]
+
+
+def n_read(host):
+    """Return the records that each host has read, as the leader tells it, and the total."""
+    of_hosts = {name: int(n) for name, n in re.findall(r"host (\S+) has read (\d+) rec", host.log)}
+    return of_hosts, int(re.search(r"all hosts have read (\d+) records", host.log)[1])
+
+
+@pytest.mark.parametrize("distribution", ["FullyReplicated", "ShardedByS3Key"])
+def test_hosts_train_one_model(hosts, blobs, distribution):
+    first, second = made = hosts(blobs, distribution)
+    assert run(made) == [0, 0], first.log + second.log
+    of_hosts, total = n_read(first)
+    assert sorted(of_hosts) == [first.name, second.name]
+    assert min(of_hosts.values()) > 29_000
+    assert sum(of_hosts.values()) == total == 60_000
+    centers = load_model(first.model_file).centers
+    order = np.lexsort(centers.T[::-1])
+    np.testing.assert_allclose(centers[order], [[0, 0, 0], [0, 10, 0], [10, 0, 0]], atol=0.05)
+    assert not second.model_file.exists()
+    assert (first.failure, second.failure) == (None, None)
+    assert "processed a total of 60000 examples" in first.log
+    assert "quality_metric: host=127.0.0.1, train msd" in first.log
+    assert "has saved the model" in second.log
+    for host in made:
+        assert "Traceback" not in host.log
+        assert "distributed." not in host.log
+
+
+def test_further_epochs_and_scores_are_made_by_all(hosts, blobs):
+    made = hosts(blobs, test=blobs[:3000], epochs="3", eval_metrics='["msd", "ssd"]')
+    assert run(made) == [0, 0], made[0].log
+    log = made[0].log
+    assert log.count("all hosts have read 60000 records") >= 2
+    assert "all hosts have read 3000 records" in log
+    msd, ssd = (float(re.search(rf"test {name} <loss>=(\S+)", log)[1]) for name in ("msd", "ssd"))
+    centers = load_model(made[0].model_file).centers.astype(float)
+    gaps = ((blobs[:3000, None] - centers) ** 2).sum(axis=2).min(axis=1)
+    assert msd == pytest.approx(gaps.mean(), rel=1e-5)
+    assert ssd == pytest.approx(gaps.sum(), rel=1e-5)
+
+
+def test_the_same_job_gives_the_same_model(hosts, blobs):
+    models = []
+    for _ in range(2):
+        made = hosts(blobs, n=3)[-3:]
+        assert run(made) == [0, 0, 0], made[0].log
+        models.append(load_model(made[0].model_file).centers)
+        for host in made:
+            host.base.rename(host.base.with_name(f"{host.base.name}-done-{len(models)}"))
+    np.testing.assert_array_equal(*models)
+
+
+def test_a_host_without_data_takes_part(hosts, blobs):
+    made = hosts(blobs, "ShardedByS3Key")
+    (made[1].base / "input/data/train/part-00.pbr").unlink()
+    assert run(made) == [0, 0], made[0].log
+    assert n_read(made[0]) == ({"127.0.0.1": 30_000, "127.0.0.2": 0}, 30_000)
+
+
+class TestRefusals:
+    """What is wrong on one host ends all, with its reason."""
+
+    @pytest.mark.parametrize("bad", [0, 1])
+    @pytest.mark.parametrize("distribution", ["FullyReplicated", "ShardedByS3Key"])
+    def test_a_bad_record(self, hosts, blobs, distribution, bad):
+        made = hosts(blobs, distribution)
+        for host in made if distribution == "FullyReplicated" else made[bad : bad + 1]:
+            path = host.base / "input/data/train/part-00.pbr"
+            data = bytearray(path.read_bytes())
+            n = len(blobs) if distribution == "FullyReplicated" else len(blobs) // 2
+            size, at = len(data) // n, (n // 4 if bad == 0 else 3 * n // 4)
+            data[at * size : at * size + 4] = b"oops"
+            path.write_bytes(data)
+        assert run(made) == [2, 2], made[0].log
+        for host in made:
+            assert f"record {at} at byte {at * size}: no RecordIO record" in host.failure
+            assert host.failure.startswith("ClientError: ")
+            assert not host.model_file.exists()
+        if distribution == "ShardedByS3Key":
+            assert f"host {made[bad].name}: " in made[0].failure
+
+    def test_data_of_another_width(self, hosts, blobs):
+        made = hosts(blobs, "ShardedByS3Key", feature_dim="4")
+        assert run(made) == [2, 2], made[0].log
+        for host in made:
+            assert "host 127.0.0.1: feature_dim=4 does not fit the data" in host.failure
+
+    def test_too_few_rows(self, hosts, blobs):
+        made = hosts(blobs[:40], "ShardedByS3Key", k="50")
+        assert run(made) == [2, 2], made[0].log
+        for host in made:
+            assert "channel 'train' has 40 rows, fewer than k=50" in host.failure
+
+    def test_hyperparameters(self, hosts, blobs):
+        made = hosts(blobs, k="0")
+        assert run(made) == [2, 2]
+        for host in made:
+            assert "k='0' is not accepted" in host.failure
