@@ -72,15 +72,14 @@ class Host:
         return found.groups()
 
     def wait_until_it_reads(self):
-        """Wait until a worker has read 20 MB more than its code."""
+        """Wait until a worker has read 20 MB of the data."""
         deadline = time.monotonic() + PATIENCE_S
         first: dict[int, int] = {}
         while time.monotonic() < deadline:
-            for worker in self.workers():
+            for worker in self.workers() if "share the data" in self.leader_log() else ():
                 n_read = int(Path(f"/proc/{worker.pid}/io").read_text().split()[1])
-                started = first.setdefault(worker.pid, n_read)
-                if "all 2 hosts have come" in self.leader_log() and n_read - started > 20e6:
-                    return worker
+                if n_read - first.setdefault(worker.pid, n_read) > 20e6:
+                    return
             time.sleep(0.02)
         raise AssertionError("no worker has begun to read")
 

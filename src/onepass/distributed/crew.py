@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, NamedTuple, TypeVar
@@ -54,6 +55,11 @@ class Departures(SchedulerPlugin):
     def __init__(self) -> None:
         self.gone: list[str] = []
         self._names: dict[str, str] = {}
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Note the names of those that have come before this."""
+        for worker in scheduler.workers:
+            self.add_worker(scheduler, worker)
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         """Note the name of one that has come."""
@@ -160,7 +166,8 @@ class Crew:
 
             self._wait(final, look)
             done: Done[_R] = _result(final, "the data")
-            tell(board.total_of(done))
+            with suppress(EnoughError):  # it is all that there will be
+                tell(board.total_of(done))
         finally:
             self._client.unsubscribe_topic(topic)
         return done

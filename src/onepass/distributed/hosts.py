@@ -12,7 +12,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,7 @@ from distributed.core import rpc
 from onepass.distributed.crew import Crew, Departures, name_of
 from onepass.distributed.inside import BASE
 from onepass.errors import PlatformError, UserError
-from onepass.sagemaker.outcome import SUCCESS, Failure, describe_failure
+from onepass.sagemaker.outcome import SUCCESS, Failure, StoppedError, describe_failure
 
 _log = logging.getLogger(__name__)
 
@@ -35,11 +35,13 @@ WORKER_PORT, NANNY_PORT, HTTP_PORT = 8800, 8900, 9000
 """Of the first worker of a host; the others have the ports behind it."""
 
 _RETRY_S = 0.5
-_LOST_S = 40.0
-"""A leader that has not answered for so long is lost: longer than Dask waits for one."""
+_GONE_S, _LOST_S = 5.0, 40.0
+"""A leader that has not answered for so long is lost, where its host answers and where it does not:
+then longer than Dask waits for one."""
 
-_LOOK_EVERY_S, _MOST_REFUSED = 2.0, 5
-_LEAVING_S = 10.0
+_ANSWER_S, _SILENT_S, _LEAVING_S = 5.0, 10.0, 10.0
+_ASK = "onepass_end"
+"""What the scheduler is asked beside what Dask's workers ask it."""
 
 
 class Tls(NamedTuple):
@@ -94,13 +96,21 @@ class Meeting(NamedTuple):
 
 
 @contextmanager
-def lead(meeting: Meeting) -> Iterator[Crew]:
+def lead(meeting: Meeting, gives_up: Callable[[], bool]) -> Iterator[Crew]:
     """Lead a job: within the ``with`` block, there is a crew of all hosts' workers.
 
     At its end all hosts are told how it has ended.
 
+    Parameters
+    ----------
+    meeting : Meeting
+    gives_up : callable
+        Whether the hosts are not to be waited for any longer.
+
     Raises
     ------
+    StoppedError
+        When it gives up.
     PlatformError
         When not all hosts come.
     UserError
@@ -130,16 +140,16 @@ def lead(meeting: Meeting) -> Iterator[Crew]:
         SpecCluster(workers, scheduler, security=security, silence_logs=False) as cluster,
         Client(cluster, set_as_default=False, direct_to_workers=True) as client,
     ):
-        departures = Departures()
-        cluster.sync(_add_plugin, cluster.scheduler, departures)
+        departures, endings = Departures(), _Endings()
+        cluster.sync(_attach, cluster.scheduler, departures, endings)
         crew = Crew(client, departures)
         try:
-            _wait_for_hosts(meeting, crew)
+            _wait_for_hosts(meeting, crew, endings, gives_up)
             yield crew
         except BaseException as error:
-            _tell_hosts(client, describe_failure(error))
+            endings.tell(describe_failure(error))
             raise
-        _tell_hosts(client, Failure(SUCCESS, ""))
+        endings.tell(Failure(SUCCESS, ""))
 
 
 def follow(meeting: Meeting, gives_up: Callable[[], bool]) -> Failure:
@@ -193,7 +203,6 @@ class _Follower:
     async def run(self) -> Failure:
         meeting = self._meeting
         leader = await self._find_leader()
-        _End.told = None
         async with contextlib.AsyncExitStack() as stack:
             address = own_address(meeting)
             nannies = [
@@ -223,94 +232,130 @@ class _Follower:
                 address = f"{_protocol(meeting)}://{host}:{SCHEDULER_PORT}"
                 await self._ask(address)
             except OSError as error:
+                if self._gives_up():
+                    raise StoppedError("stopped by SIGTERM before the leader had come") from error
                 if time.monotonic() > deadline:
                     raise PlatformError(
                         f"host {meeting.leader}, which leads, has not answered in "
-                        f"{meeting.timeout_s:g} s: {error}"
+                        f"host_timeout_s={meeting.timeout_s:g}: {error}"
                     ) from error
             else:
                 return address
             await asyncio.sleep(_RETRY_S)
 
-    async def _ask(self, leader: str) -> None:
-        """Ask whether the leader is there.
+    async def _ask(self, leader: str, *, knows: bool = False) -> Failure | None:
+        """Ask the leader how the job has ended, if it has, or say that it is known.
 
         Raises
         ------
         OSError
-            When it is not.
+            When it does not answer.
         """
         arguments = self._security.get_connection_args("worker")
-        async with rpc(leader, timeout=5, connection_args=arguments) as scheduler:
+        async with rpc(leader, timeout=_ANSWER_S, connection_args=arguments) as scheduler:
             try:
-                async with asyncio.timeout(10):
-                    await scheduler.identity()
+                async with asyncio.timeout(2 * _ANSWER_S):
+                    end = await getattr(scheduler, _ASK)(host=self._meeting.host, knows=knows)
             except TimeoutError as error:
-                raise OSError("no answer") from error
+                raise OSError("it does not answer") from error
+        return Failure(*end) if end else None
 
     async def _end(self, leader: str) -> Failure:
         """Wait until the leader has told how the job has ended."""
-        host, port = leader.rpartition("/")[2].split(":")
         answered = time.monotonic()
-        n_refused = 0
-        while _End.told is None:
-            await asyncio.sleep(_RETRY_S)
-            if self._gives_up():
-                raise PlatformError("stopped by SIGTERM, and the leader has not ended the job")
-            if time.monotonic() - answered < _LOOK_EVERY_S:
-                continue
+        while True:
             try:
-                await _connect(host, int(port))
-                answered, n_refused = time.monotonic(), 0
+                end = await self._ask(leader)
             except OSError as error:
-                n_refused += isinstance(error, ConnectionRefusedError)
-                if n_refused > _MOST_REFUSED or time.monotonic() - answered > _LOST_S:
+                silent_s = time.monotonic() - answered
+                if silent_s > (_GONE_S if await _is_refused(leader) else _LOST_S):
                     raise PlatformError(
                         f"host {self._meeting.leader}, which leads, is lost: {error}"
                     ) from error
-        return _End.told
+            else:
+                answered = time.monotonic()
+                if end is not None:
+                    with contextlib.suppress(OSError):
+                        await self._ask(leader, knows=True)
+                    return end
+            if self._gives_up():
+                raise StoppedError("stopped by SIGTERM, and the leader has not ended the job")
+            await asyncio.sleep(_RETRY_S)
 
 
-async def _connect(host: str, port: int) -> None:
-    """See that something listens there.
-
-    Raises
-    ------
-    OSError
-        When nothing does, or none answers.
-    """
+async def _is_refused(leader: str) -> bool:
+    """Whether the host of the leader is there, and nothing listens on it."""
+    host, port = leader.rpartition("/")[2].split(":")
     try:
-        async with asyncio.timeout(5):
-            _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError as error:
-        raise OSError("it does not answer") from error
+        async with asyncio.timeout(_ANSWER_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
     writer.close()
+    return False
 
 
-class _End:
-    """How a job has ended, as the leader has told it to this process."""
+class _Endings:
+    """How the job has ended, for hosts that ask.
 
-    told: Failure | None = None
+    Handlers are called in the thread of the scheduler.
+    """
+
+    def __init__(self) -> None:
+        self._end: Failure | None = None
+        self._asked_at: dict[str, float] = {}
+        self._know: set[str] = set()
+
+    def answer(self, host: str, *, knows: bool) -> tuple[int, str] | None:
+        """Answer a host: None as long as the job goes on.
+
+        One that knows the end says so: an answer that has been given may not have come.
+        """
+        self._asked_at[host] = time.monotonic()
+        if knows:
+            self._know.add(host)
+        return None if self._end is None else (self._end.exit_code, self._end.reason)
+
+    def expect(self, hosts: Iterable[str]) -> None:
+        """Take note of hosts that are there, and will ask."""
+        for host in hosts:
+            self._asked_at.setdefault(host, time.monotonic())
+
+    def tell(self, end: Failure) -> None:
+        """Let the end be known; returns when all hosts know it that have asked of late."""
+        self._end = end
+        deadline = time.monotonic() + _LEAVING_S
+        while time.monotonic() < deadline:
+            since = time.monotonic() - _SILENT_S
+            if all(host in self._know or at < since for host, at in self._asked_at.items()):
+                return
+            time.sleep(_RETRY_S / 10)
 
 
-def _be_told(exit_code: int, reason: str) -> None:
-    _End.told = Failure(exit_code, reason)
-
-
-def _tell_hosts(client: Client, end: Failure) -> None:
-    """Tell the processes that have started the workers how the job has ended."""
-    client.run(_be_told, *end, nanny=True, on_error="ignore")
-
-
-async def _add_plugin(scheduler: Scheduler, departures: Departures) -> None:
+async def _attach(scheduler: Scheduler, departures: Departures, endings: _Endings) -> None:
+    await departures.start(scheduler)
     scheduler.add_plugin(departures)
+    scheduler.handlers[_ASK] = endings.answer
 
 
-def _wait_for_hosts(meeting: Meeting, crew: Crew) -> None:
+def _wait_for_hosts(
+    meeting: Meeting, crew: Crew, endings: _Endings, gives_up: Callable[[], bool]
+) -> None:
     deadline = time.monotonic() + meeting.timeout_s
     told = 0.0
-    while missing := set(meeting.hosts) - set(crew.workers()):
+    while True:
+        come = set(crew.workers())
+        endings.expect(come - {meeting.host})
+        missing = set(meeting.hosts) - come
+        if not missing:
+            return
         now = time.monotonic()
+        if gives_up():
+            raise StoppedError(
+                f"stopped by SIGTERM before all hosts had come: {_names(missing)} had not"
+            )
         if now > deadline:
             raise PlatformError(
                 f"{_names(missing)} did not come within host_timeout_s={meeting.timeout_s:g}"

@@ -47,7 +47,7 @@ def train_on_hosts(job: JobInput, paths: Paths, told: Told) -> Trained | None:
         return None
     _log.info("this host leads %s", ", ".join(meeting.hosts[1:]))
     log_setup(job, ())
-    with lead(meeting) as crew:
+    with lead(meeting, lambda: told.stopping.asked) as crew:
         _log.info("all %d hosts have come, with %d workers", len(job.hosts), crew.n_workers)
         crew.ask_hosts(job.hosts, check_here)
         return Job(job, paths, told, CrewEngines(crew, job.hosts)).run()
