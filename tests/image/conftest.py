@@ -205,6 +205,36 @@ def county_components(table: Path):
     return (scaled @ directions[:7].T).astype(np.float32)
 
 
+@pytest.fixture(scope="session", name="docker")
+def docker_command(image):
+    """Run the docker command, where there is an image to run it for."""
+    assert image
+    return docker
+
+
+@pytest.fixture
+def new_job(tmp_path, image):
+    """Make directories of jobs by name."""
+    made = []
+
+    def make(name):
+        made.append(OptMl(tmp_path / name))
+        made[-1].make()
+        return made[-1]
+
+    yield make
+    for job in made:
+        give_back(job, image)
+
+
+def give_back(job, image):
+    """Let whoever runs the tests clean up what root wrote."""
+    if os.getuid():
+        owner = f"{os.getuid()}:{os.getgid()}"
+        options = ("--entrypoint", "chown", "-v", f"{job.base}:/opt/ml")
+        image.run("-R", owner, "/opt/ml", options=options)
+
+
 @pytest.fixture
 def opt_ml(tmp_path, image, rows):
     """A job that trains, until a test breaks it."""
@@ -213,7 +243,4 @@ def opt_ml(tmp_path, image, rows):
     job.configure(k=8, feature_dim=rows.shape[1], force_dense=True)
     job.put(write_rows(rows))
     yield job
-    if os.getuid():  # so that whoever runs the tests can clean up what root wrote
-        owner = f"{os.getuid()}:{os.getgid()}"
-        options = ("--entrypoint", "chown", "-v", f"{job.base}:/opt/ml")
-        image.run("-R", owner, "/opt/ml", options=options)
+    give_back(job, image)
