@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -114,3 +117,62 @@ class TestRefusals:
         assert run(made) == [2, 2]
         for host in made:
             assert "k='0' is not accepted" in host.failure
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """Certificates of a CA, and of one whom nobody knows."""
+    folder = tmp_path_factory.mktemp("tls")
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes certificates, is not installed")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "stranger"):
+        subject = ("-subj", f"/CN={name}", "-days", "2")
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject,
+                "-keyout", f"{name}.key", "-out", f"{name}.pem")  # fmt: skip
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=host",
+            "-keyout", "host.key", "-out", "host.csr")  # fmt: skip
+    openssl("x509", "-req", "-in", "host.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-days", "2", "-out", "host.pem")  # fmt: skip
+    return folder
+
+
+class TestTls:
+    """Hosts that know one another by certificates."""
+
+    @staticmethod
+    def options(folder, name="host"):
+        return {
+            "tls_ca_file": str(folder / "ca.pem"),
+            "tls_cert_file": str(folder / f"{name}.pem"),
+            "tls_key_file": str(folder / f"{name}.key"),
+        }
+
+    def test_they_train_one_model(self, hosts, blobs, certificates):
+        made = hosts(blobs, **self.options(certificates))
+        assert run(made) == [0, 0], made[0].log
+        assert n_read(made[0])[1] == 60_000
+
+    def test_a_stranger_is_not_let_in(self, hosts, blobs, certificates):
+        made = hosts(blobs, host_timeout_s="6", **self.options(certificates))
+        wanted = json.loads((made[1].base / "input/config/hyperparameters.json").read_text())
+        made[1].configure("hyperparameters", wanted | self.options(certificates, "stranger"))
+        assert run(made) == [3, 3], made[1].log
+        assert "host 127.0.0.2 did not come within host_timeout_s=6" in made[0].failure
+
+    def test_one_without_certificates_is_not_let_in(self, hosts, blobs, certificates):
+        made = hosts(blobs, host_timeout_s="6", **self.options(certificates))
+        wanted = {"k": "3", "feature_dim": "3", "num_workers": "1", "host_timeout_s": "6"}
+        made[1].configure("hyperparameters", wanted)
+        assert run(made) == [3, 3], made[1].log
+
+    def test_a_file_that_is_not_there_is_named(self, hosts, blobs, certificates):
+        made = hosts(blobs, **self.options(certificates) | {"tls_key_file": "/nowhere.key"})
+        assert run(made) == [2, 2]
+        for host in made:
+            assert "tls_key_file='/nowhere.key' is not accepted: there is no such file" in (
+                host.failure
+            )
