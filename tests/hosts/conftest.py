@@ -104,16 +104,17 @@ def hosts(tmp_path):
     """Make the hosts of a job, which are killed at the end."""
     made = []
 
-    def make(rows, distribution="FullyReplicated", n=2, copies=1, test=None, **hyperparameters):
+    def make(rows, distribution="FullyReplicated", n=2, copies=1, test=None, wanted=None, **more):
         """Deal rows out to n hosts; each file may be there many times."""
         names = [f"127.0.0.{i + 1}" for i in range(n)]
         d = rows.shape[1]
-        wanted = {"k": "3", "feature_dim": str(d), "num_workers": "1"} | hyperparameters
+        given = {"k": "3", "feature_dim": str(d), "num_workers": "1"} | more
+        given |= wanted or {}
         channels = {"train": {"S3DistributionType": distribution}}
         for i, name in enumerate(names):
             host = Host(tmp_path / str(i), name)
             made.append(host)
-            host.configure("hyperparameters", wanted)
+            host.configure("hyperparameters", given)
             host.configure("resourceconfig", {"current_host": name, "hosts": names})
             part = rows if distribution == "FullyReplicated" else np.array_split(rows, n)[i]
             first = host.base / "input/data/train/part-00.pbr"

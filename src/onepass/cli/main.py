@@ -28,7 +28,13 @@ def main() -> None:
 
 @main.command()
 @_BASE
-def train(base: Path) -> None:
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="A Dask cluster whose workers read the data, tcp://host:8786 say: they must find it under "
+    "the same paths.",
+)
+def train(base: Path, scheduler: str | None) -> None:
     """Train a model from the channels under BASE/input/data.
 
     Reads BASE/input/config/hyperparameters.json (k and feature_dim are required), makes one pass
@@ -42,7 +48,7 @@ def train(base: Path) -> None:
     """
     from onepass.cli.train import run_training
 
-    raise SystemExit(run_training(base))
+    raise SystemExit(run_training(base, scheduler))
 
 
 @main.command()

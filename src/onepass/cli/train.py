@@ -37,7 +37,7 @@ _PATIENCE_S = {"File": 30.0, "FastFile": 30.0, "Pipe": 2.0}
 """For a batch to be read, of the two minutes that the platform leaves a job to end in."""
 
 
-def run_training(base: Path) -> int:
+def run_training(base: Path, scheduler: str | None = None) -> int:
     """Run the job under `base`; returns the exit code, and writes the failure file if it failed."""
     limit_blas_threads(1)  # its threads spin: two of them cost twice the time on small products
     paths = Paths(base)
@@ -46,7 +46,7 @@ def run_training(base: Path) -> int:
     try:
         signal.signal(signal.SIGTERM, _give_up)
         forget_failure(paths)
-        trained = _train(paths, at_terminal=at_terminal)
+        trained = _train(paths, scheduler, at_terminal=at_terminal)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the job is done, whatever comes now
     except BaseException as error:  # noqa: BLE001 - nothing may end without a reason
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reason is written, once
@@ -56,7 +56,7 @@ def run_training(base: Path) -> int:
     return SUCCESS
 
 
-def _train(paths: Paths, *, at_terminal: bool) -> Trained | None:
+def _train(paths: Paths, scheduler: str | None, *, at_terminal: bool) -> Trained | None:
     from onepass.training.configuration import read_configuration
     from onepass.training.job import Told, train
     from onepass.training.progress import LogProgress
@@ -73,16 +73,19 @@ def _train(paths: Paths, *, at_terminal: bool) -> Trained | None:
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
     stopping = Stopping()
     _listen(stopping, _PATIENCE_S[job.train.mode])
-    if len(job.hosts) == 1:
+    if len(job.hosts) == 1 and scheduler is None:
         return train(job, paths, progress, stopping)
+    told = Told(progress, stopping)
     try:
-        from onepass.training.hosts import train_on_hosts
+        from onepass.training.hosts import train_on_cluster, train_on_hosts
     except ModuleNotFoundError as error:
+        what = "--scheduler needs" if scheduler else f"the job has {len(job.hosts)} hosts and needs"
         raise UserError(
-            f"the job has {len(job.hosts)} hosts, which need the package {error.name}: install "
-            "onepass-kmeans[hosts], as its image has it"
+            f"{what} the package {error.name}: install onepass-kmeans[hosts], as its image has it"
         ) from error
-    return train_on_hosts(job, paths, Told(progress, stopping))
+    if scheduler is None:
+        return train_on_hosts(job, paths, told)
+    return train_on_cluster(job, paths, told, scheduler)
 
 
 def _listen(stopping: Stopping, patience_s: float) -> None:

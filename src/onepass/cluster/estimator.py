@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Floats, Labels, Rows
 from onepass.cluster.batches import Given
+from onepass.cluster.elsewhere import collections, is_elsewhere
 from onepass.cluster.feature_names import Names, compare_names, names_of, refuse_other_names
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.workers import one_blas_thread
@@ -51,9 +52,15 @@ class Estimator(ABC):
 
     @one_blas_thread
     def predict(self, X: Given) -> Labels:
-        """Return the index of the closest center of each row, shape (n_samples,)."""
+        """Return the index of the closest center of each row, shape (n_samples,).
+
+        Of a collection of Dask, another one, made when it is asked for; so does `transform`.
+        """
         model = self._model()
         self._check_names(X)
+        if is_elsewhere(X):
+            found: Labels = collections().predict(model, X)
+            return found
         return model.predict(X)
 
     @one_blas_thread
@@ -61,6 +68,9 @@ class Estimator(ABC):
         """Return the Euclidean distance of each row to each center, (n_samples, n_clusters)."""
         model = self._model()
         self._check_names(X)
+        if is_elsewhere(X):
+            table: Floats = collections().transform(model, X)
+            return table
         return model.distances(X)
 
     @one_blas_thread
@@ -78,6 +88,8 @@ class Estimator(ABC):
         del y
         model = self._model()
         self._check_names(X)
+        if is_elsewhere(X):
+            return -float(collections().inertia(model, X, sample_weight))
         return -model.inertia(X, sample_weight)
 
     def fit_predict(

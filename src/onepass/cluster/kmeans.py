@@ -22,6 +22,7 @@ from onepass.cluster.arrays import Rows
 from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
 from onepass.cluster.device_plan import find_gpu_for
 from onepass.cluster.devices import Device
+from onepass.cluster.elsewhere import collections, is_elsewhere
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
 from onepass.cluster.model import KMeansModel
@@ -169,7 +170,9 @@ class KMeans(Estimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features), or sparse matrix
-            Finite numbers, taken as float32. A matrix of `scipy.sparse` stays sparse.
+            Finite numbers, taken as float32. A matrix of `scipy.sparse` stays sparse. An array or
+            data frame of Dask is learnt from where its blocks are, block by block; `labels_` is a
+            collection then, too.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
             Not negative; a row of weight 2 counts as two rows, one of weight 0 not at all.
@@ -180,12 +183,11 @@ class KMeans(Estimator):
             Itself.
         """
         del y
+        if is_elsewhere(X):
+            return self._fit_elsewhere(X, sample_weight)
         data = check_weighted(X, sample_weight)
         self._check_names(X, first=True)
-        self._stream = None
-        for name in ("cluster_centers_", "labels_"):
-            if hasattr(self, name):
-                delattr(self, name)
+        self._forget()
         self._begun_with(data.rows).push(data)
         self.finalize()
         self.leave_device()
@@ -252,6 +254,22 @@ class KMeans(Estimator):
         """
         union = self._part(self._share + other._share).set_params(device="cpu")
         return union.merge(copy.deepcopy(self)).merge(copy.deepcopy(other))
+
+    def _fit_elsewhere(self, X: Given, sample_weight: npt.ArrayLike | None) -> Self:
+        learnt = collections().learn(self, X, sample_weight)
+        self._check_names(X, first=True)
+        self._forget()
+        self.merge(learnt)
+        self.finalize()
+        self.labels_ = collections().predict(self._model(), X)
+        return self.leave_device()
+
+    def _forget(self) -> None:
+        """Begin from scratch."""
+        self._stream = None
+        for name in ("cluster_centers_", "labels_"):
+            if hasattr(self, name):
+                delattr(self, name)
 
     def _part(self, share: float) -> Self:
         """Return an instance that keeps a share of the sample."""

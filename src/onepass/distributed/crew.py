@@ -192,12 +192,11 @@ class Crew:
             if wanted:
                 place = of_host[piece.host] = of_host.get(piece.host, -1) + 1
                 wanted = [wanted[place % len(wanted)]] if piece.anywhere else wanted
+            where = {"workers": wanted, "allow_other_workers": piece.anywhere} if wanted else {}
+            order = Order(self._id, topic, i)
             parts.append(
-                client.submit(
-                    inside.do, piece.task, there, piece.shard, Order(self._id, topic, i),
-                    workers=wanted, allow_other_workers=piece.anywhere, pure=False,
-                )
-            )  # fmt: skip
+                client.submit(inside.do, piece.task, there, piece.shard, order, pure=False, **where)
+            )
         return tree(parts, lambda a, b: client.submit(inside.unite, unite, a, b, pure=False))
 
     @staticmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ import psutil
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster
 from distributed.core import rpc
 
+from onepass import __version__
 from onepass.distributed.crew import Crew, Departures, name_of
 from onepass.distributed.inside import BASE
 from onepass.errors import PlatformError, UserError
@@ -33,6 +35,8 @@ _log = logging.getLogger(__name__)
 SCHEDULER_PORT = 8786
 WORKER_PORT, NANNY_PORT, HTTP_PORT = 8800, 8900, 9000
 """Of the first worker of a host; the others have the ports behind it."""
+
+_ADDRESS = re.compile(r"(tcp|tls)://[^/:]+:[0-9]{1,5}")
 
 _RETRY_S = 0.5
 _GONE_S, _LOST_S = 5.0, 40.0
@@ -150,6 +154,58 @@ def lead(meeting: Meeting, gives_up: Callable[[], bool]) -> Iterator[Crew]:
             endings.tell(describe_failure(error))
             raise
         endings.tell(Failure(SUCCESS, ""))
+
+
+@contextmanager
+def joined(address: str, tls: Tls | None, timeout_s: float) -> Iterator[Crew]:
+    """Join a cluster that is there: within the ``with`` block, its workers are a crew.
+
+    Parameters
+    ----------
+    address : str
+        Of its scheduler: ``tcp://host:port``, or ``tls://host:port``.
+    tls : Tls or None
+    timeout_s : float
+        Until it must have answered.
+
+    Raises
+    ------
+    UserError
+        When the address is none, or the workers have no Onepass, or another one.
+    PlatformError
+        When it does not answer, or has no workers.
+    """
+    security = _security(tls)
+    _configure()
+    if not _ADDRESS.fullmatch(address):
+        raise UserError(
+            f"--scheduler={address} is not accepted: it must be an address such as tcp://host:8786"
+        )
+    options = {"set_as_default": False, "direct_to_workers": False}
+    try:
+        client = Client(address, timeout=timeout_s, security=security, **options)
+    except OSError as error:
+        raise PlatformError(f"the scheduler at {address} does not answer: {error}") from error
+    with client:
+        crew = Crew(client)
+        if not crew.n_workers:
+            raise PlatformError(f"the cluster at {address} has no workers")
+        try:
+            versions = set(client.run(_version).values())
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"the workers at {address} need onepass-kmeans=={__version__}: {error}"
+            ) from error
+        if versions != {__version__}:
+            raise UserError(
+                f"the workers at {address} need onepass-kmeans=={__version__}, and have "
+                f"{', '.join(sorted(versions))}"
+            )
+        yield crew
+
+
+def _version() -> str:
+    return __version__
 
 
 def follow(meeting: Meeting, gives_up: Callable[[], bool]) -> Failure:

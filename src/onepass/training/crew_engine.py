@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from onepass.data.batches import BatchReader
 from onepass.distributed.crew import Crew, Piece, host_of
 from onepass.distributed.passes import Tell
 from onepass.errors import DecodeError
+from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, Distribution, InputMode, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training import device_tasks, tasks
@@ -24,7 +26,7 @@ from onepass.training.algorithm import united, usable_gpus
 from onepass.training.configuration import read_configuration
 from onepass.training.engines import engine_of_model, engine_of_pass, recount
 from onepass.training.readers import host_of as place_of
-from onepass.training.readers import may_be_taken_raw, peek_at
+from onepass.training.readers import may_be_taken_raw, peek_at, readers_of
 from onepass.training.refusals import explained
 from onepass.training.tasks import Score, united_scores
 
@@ -126,6 +128,28 @@ class CrewEngines:
         return CrewEngine(self._crew, self._hosts, channel, of_model=True)
 
 
+class ClusterEngines:
+    """The workers of a cluster that find data under the paths that they have here.
+
+    Parameters
+    ----------
+    crew : Crew
+    wanted : Hyperparameters
+        Whose ``num_workers`` says how many shards there are; by default, as many as workers.
+    """
+
+    def __init__(self, crew: Crew, wanted: Hyperparameters) -> None:
+        self._crew, self._wanted = crew, wanted
+
+    def of_pass(self, channel: Channel) -> ClusterEngine:
+        """Return where the one pass is made."""
+        return ClusterEngine(self._crew, self._wanted, channel)
+
+    def of_model(self, channel: Channel) -> ClusterEngine:
+        """Return where the rows of a channel are searched among the final centers."""
+        return ClusterEngine(self._crew, self._wanted, channel)
+
+
 class CrewEngine:
     """The workers of all hosts; see `onepass.training.engines.Engine`.
 
@@ -161,7 +185,8 @@ class CrewEngine:
         if not readers:
             return [kmeans]
         template = kmeans.shard(len(readers))
-        _log.info("%d workers of %d hosts share the data", len(readers), len(self._hosts))
+        where = f"of {len(self._hosts)} hosts" if self._hosts else "of the cluster"
+        _log.info("%d workers %s share the data", len(readers), where)
         parts = [partial(summarise, share.device, share.is_raw) for _, share in self._shares]
         return self._reduce(template, parts, united, tell)
 
@@ -200,8 +225,38 @@ class CrewEngine:
         for count in done.counts:
             reader = self._shares[count.number][1].reader
             reader.n_rows, reader.n_bytes, reader.bad = count.n_rows, count.n_bytes, count.bad
-            n_rows[host_of(count.worker)] += count.n_rows
-        for host, n in n_rows.items():
-            _log.info("host %s has read %d records", host, n)
-        _log.info("all hosts have read %d records", sum(n_rows.values()))
+            who = host_of(count.worker) if self._hosts else count.worker
+            n_rows[who] = n_rows.get(who, 0) + count.n_rows
+        kind = "host" if self._hosts else "worker"
+        for who, n in n_rows.items():
+            _log.info("%s %s has read %d records", kind, who, n)
+        _log.info("all %ss have read %d records", kind, sum(n_rows.values()))
         return [done.result]
+
+
+class ClusterEngine(CrewEngine):
+    """The workers of a cluster of the user's own; see `onepass.training.engines.Engine`.
+
+    Parameters
+    ----------
+    crew : Crew
+    wanted : Hyperparameters
+    channel : Channel
+    """
+
+    def __init__(self, crew: Crew, wanted: Hyperparameters, channel: Channel) -> None:
+        super().__init__(crew, (), channel, of_model=False)
+        self._wanted, self._anywhere = wanted, True
+
+    def readers(self, epoch: int = 0) -> list[BatchReader]:
+        """Return a reader for each shard of the stage's channel."""
+        wanted = self._wanted
+        if wanted.num_workers == "auto":
+            wanted = dataclasses.replace(wanted, num_workers=self._crew.n_workers)
+        readers = readers_of(self._channel, wanted, epoch)
+        self._shares = [("", Share(reader, "cpu", is_raw=False)) for reader in readers]
+        return readers
+
+    def recount(self, readers: Sequence[BatchReader]) -> None:
+        """Read the files here, in one piece."""
+        recount(readers, self._channel, self._wanted)

@@ -6,12 +6,14 @@ import logging
 import time
 from pathlib import Path
 
-from onepass.distributed.hosts import Meeting, Tls, follow, lead
+from onepass.distributed.hosts import Meeting, Tls, follow, joined, lead
+from onepass.errors import UserError
 from onepass.resources import visible_gpus
-from onepass.sagemaker.inputs import JobInput
+from onepass.sagemaker.hyperparameters import Hyperparameters
+from onepass.sagemaker.inputs import InputMode, JobInput
 from onepass.sagemaker.outcome import SUCCESS, error_of
 from onepass.sagemaker.paths import Paths
-from onepass.training.crew_engine import CrewEngines, check_here
+from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here
 from onepass.training.job import Job, Told, Trained
 from onepass.training.log import log_setup
 from onepass.training.readers import host_of, readers_of
@@ -53,6 +55,39 @@ def train_on_hosts(job: JobInput, paths: Paths, told: Told) -> Trained | None:
         return Job(job, paths, told, CrewEngines(crew, job.hosts)).run()
 
 
+def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> Trained:
+    """Have the workers of a Dask cluster do a job, and end it here.
+
+    Parameters
+    ----------
+    job : JobInput
+        Of one host.
+    paths : Paths
+    told : Told
+    address : str
+        Of the cluster's scheduler.
+
+    Raises
+    ------
+    OnepassError
+        As a job of one host; and when the cluster cannot be reached, or has no Onepass.
+    """
+    if len(job.hosts) > 1:
+        raise UserError(f"the job has {len(job.hosts)} hosts: --scheduler is for a job of one")
+    for channel in (job.train, job.test):
+        if channel is not None and channel.mode == InputMode.PIPE:
+            raise UserError(
+                f"channel {channel.name!r}: a pipe is read by one process, not by a cluster; "
+                "TrainingInputMode must be File or FastFile"
+            )
+    wanted = job.hyperparameters
+    log_setup(job, ())
+    check_here(paths.base)
+    with joined(address, _tls(wanted), wanted.host_timeout_s) as crew:
+        _log.info("there are %d workers at %s", crew.n_workers, address)
+        return Job(job, paths, told, ClusterEngines(crew, wanted)).run()
+
+
 def _follow(meeting: Meeting, told: Told) -> None:
     asked_at: list[float] = []
 
@@ -70,7 +105,6 @@ def _follow(meeting: Meeting, told: Told) -> None:
 
 def _meeting(job: JobInput, paths: Paths) -> Meeting:
     wanted = job.hyperparameters
-    files = wanted.tls_ca_file, wanted.tls_cert_file, wanted.tls_key_file
     return Meeting(
         job.hosts,
         job.host,
@@ -78,9 +112,14 @@ def _meeting(job: JobInput, paths: Paths) -> Meeting:
         _n_workers(job),
         paths.base,
         wanted.host_timeout_s,
-        Tls(*map(Path, files)) if any(files) else None,
+        _tls(wanted),
         wanted.dashboard,
     )
+
+
+def _tls(wanted: Hyperparameters) -> Tls | None:
+    files = wanted.tls_ca_file, wanted.tls_cert_file, wanted.tls_key_file
+    return Tls(*map(Path, files)) if any(files) else None
 
 
 def _n_workers(job: JobInput) -> int:

@@ -74,6 +74,20 @@ class Trained:
     n_bad_test_records: int = 0
 
 
+class Told(NamedTuple):
+    """Who is told how far a job has come, and who tells it to end.
+
+    Attributes
+    ----------
+    progress : Progress
+    stopping : Stopping
+        Ends it early: with a model of the rows that have been read, if there are enough of them.
+    """
+
+    progress: Progress
+    stopping: Stopping
+
+
 def train(
     job: JobInput, paths: Paths, progress: Progress, stopping: Stopping | None = None
 ) -> Trained:
@@ -86,7 +100,7 @@ def train(
     paths : Paths
     progress : Progress
     stopping : Stopping, optional
-        Ends it early: with a model of the rows that have been read, if there are enough of them.
+        See `Told`.
 
     Raises
     ------
@@ -107,13 +121,6 @@ def train(
         return Job(job, paths, Told(progress, stopping or Stopping()), engines).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
-
-
-class Told(NamedTuple):
-    """Who is told how far a job has come, and who tells it to end."""
-
-    progress: Progress
-    stopping: Stopping
 
 
 class Job:
