@@ -126,3 +126,18 @@ def test_serving_soak(tmp_path):
         assert f"| {status} |" in told
     assert "wrong answers: 0" in told
     assert "failed requests: 0" in told
+
+
+@pytest.mark.slow
+def test_shards(tmp_path):
+    few = ("--sets", "tiny", "--seeds", 1, "--shards", 2, 5, "--cache", tmp_path)
+    table = run("shards", *few)
+    assert re.search(r"tiny, 20,000 x 8, k = \d+ \| sorted \| [01]\.\d+ \([01]\.\d+\) \|", table)
+    assert "| 1,000 | 10 |" in run("shards", "--unions", "--centers", 20, "--features", 3)
+
+
+@pytest.mark.slow
+def test_hosts():
+    table = run("hosts", "--rows", 20_000, "--rounds", 1)
+    for way in ("one worker", "two processes", "two hosts", "a cluster"):
+        assert re.search(rf"\| {way} \|.* \| 20,000 \|", table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 
 import numpy as np
@@ -111,6 +112,13 @@ class TestRefusals:
         assert run(made) == [2, 2], made[0].log
         for host in made:
             assert "channel 'train' has 40 rows, fewer than k=50" in host.failure
+
+    def test_a_port_that_is_taken(self, hosts, blobs):
+        made = hosts(blobs, host_timeout_s="3")
+        with socket.create_server(("127.0.0.1", 8786)):
+            assert run(made) == [3, 3]
+        assert "no scheduler can be started at 127.0.0.1: " in made[0].failure
+        assert "Traceback" not in made[0].log
 
     def test_hyperparameters(self, hosts, blobs):
         made = hosts(blobs, k="0")

@@ -33,8 +33,8 @@ from onepass.sagemaker.outcome import SUCCESS, Failure, StoppedError, describe_f
 _log = logging.getLogger(__name__)
 
 SCHEDULER_PORT = 8786
-WORKER_PORT, NANNY_PORT, HTTP_PORT = 8800, 8900, 9000
-"""Of the first worker of a host; the others have the ports behind it."""
+WORKER_PORT, NANNY_PORT, HTTP_PORT = 10_000, 12_000, 14_000
+"""Of the first worker of a host; the others, of 1,024 at most, have the ports behind it."""
 
 _ADDRESS = re.compile(r"(tcp|tls)://[^/:]+:[0-9]{1,5}")
 
@@ -140,10 +140,11 @@ def lead(meeting: Meeting, gives_up: Callable[[], bool]) -> Iterator[Crew]:
         name_of(meeting.host, i): {"cls": Nanny, "options": _nanny_options(meeting, address, i)}
         for i in range(meeting.n_workers)
     }
-    with (
-        SpecCluster(workers, scheduler, security=security, silence_logs=False) as cluster,
-        Client(cluster, set_as_default=False, direct_to_workers=True) as client,
-    ):
+    try:
+        started = SpecCluster(workers, scheduler, security=security, silence_logs=False)
+    except RuntimeError as error:
+        raise PlatformError(f"no scheduler can be started at {address}: {error}") from error
+    with started as cluster, Client(cluster, set_as_default=False) as client:
         departures, endings = Departures(), _Endings()
         cluster.sync(_attach, cluster.scheduler, departures, endings)
         crew = Crew(client, departures)
