@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from onepass.artifact.model_file import load_model
+from onepass.formats.record_writer import write_rows
 
 
 def run(hosts):
@@ -113,6 +114,14 @@ class TestRefusals:
         for host in made:
             assert "channel 'train' has 40 rows, fewer than k=50" in host.failure
 
+    @pytest.mark.parametrize("empty", [0, 1])
+    def test_no_data_on_one_of_them(self, hosts, blobs, empty):
+        made = hosts(blobs)
+        (made[empty].base / "input/data/train/part-00.pbr").unlink()
+        assert run(made) == [2, 2], made[0].log
+        for host in made:
+            assert f"host {made[empty].name}: channel 'train' has no data" in host.failure
+
     def test_a_port_that_is_taken(self, hosts, blobs):
         made = hosts(blobs, host_timeout_s="3")
         with socket.create_server(("127.0.0.1", 8786)):
@@ -184,3 +193,31 @@ class TestTls:
             assert "tls_key_file='/nowhere.key' is not accepted: there is no such file" in (
                 host.failure
             )
+
+
+class TestS3:
+    """Objects in S3 that the workers of all hosts read in ranges."""
+
+    def test_hosts_read_a_share_each(self, hosts, blobs, bucket):
+        made = hosts(blobs[:10], test=blobs[:10], epochs="2")
+        for i, part in enumerate(np.array_split(blobs, 3)):
+            bucket.put_object(Key=f"train/{i}.pbr", Body=write_rows(part))
+        bucket.put_object(Key="test/a.pbr", Body=write_rows(blobs[:700]))
+        channels = {name: {"S3Uri": f"s3://data/{name}/"} for name in ("train", "test")}
+        for host in made:
+            host.configure("inputdataconfig", channels)
+        assert run(made) == [0, 0], made[0].log
+        log = made[0].log
+        counts = re.findall(r"host (\S+) has read (\d+) records", log)
+        assert [int(n) > 20_000 for _, n in counts[:4]] == [True] * 4
+        assert log.count("all hosts have read 60000 records") == 2
+        assert "all hosts have read 700 records" in log
+
+    def test_what_is_not_there_ends_all(self, hosts, blobs, bucket):
+        assert bucket.name == "data"
+        made = hosts(blobs[:10])
+        for host in made:
+            host.configure("inputdataconfig", {"train": {"S3Uri": "s3://data/none/"}})
+        assert run(made) == [2, 2], made[0].log
+        for host in made:
+            assert "channel 'train' has no data: there is no object below it" in host.failure

@@ -13,7 +13,7 @@ from onepass.distributed.passes import run_pass
 from onepass.errors import UserError
 from onepass.sagemaker.inputs import read_job_input
 from onepass.sagemaker.paths import Paths
-from onepass.training.configuration import read_configuration
+from onepass.training.configuration import check_channels, read_configuration
 from onepass.training.readers import host_of, readers_of
 from onepass.training.tasks import summarise
 
@@ -78,7 +78,7 @@ def test_a_host_without_objects_takes_part_and_changes_nothing(hosts, blobs):
             (trees[1].base / "input/data/train").mkdir(parents=True)
         assert readers(trees[1]) == []
         for tree in trees:
-            read_configuration(Paths(tree.base))  # refuses none of them
+            check_channels(read_configuration(Paths(tree.base)))  # refuses none of them
         found.append(united(trees))
     without = united([trees[0], trees[2]])
     for model in found:
@@ -110,7 +110,7 @@ def test_one_host_must_have_data(hosts, distribution):
 
 def test_where_every_host_gets_all_objects_none_may_be_without(hosts):
     with pytest.raises(UserError, match="channel 'train': there is no directory"):
-        read_configuration(Paths(hosts("FullyReplicated")[1].base))
+        check_channels(read_configuration(Paths(hosts("FullyReplicated")[1].base)))
 
 
 def test_a_pipe_of_all_objects_is_read_by_the_first_host(hosts):

@@ -7,11 +7,10 @@ not on where the search began: all who look for the first row behind some byte f
 
 from __future__ import annotations
 
-import os
 import struct
-from pathlib import Path
 
 from onepass.data.failures import cannot_read
+from onepass.data.sources import FilePath, ReadAt, opened_anywhere
 from onepass.formats.recordio import HEADER_BYTES, MAGIC, MAGIC_BYTES, MAX_FRAME_BYTES, FrameKind
 
 _LOOKED_AT_BYTES = 2**20
@@ -19,18 +18,18 @@ _CHAIN = 16
 _HEADER = struct.Struct("<II")
 
 
-def find_record(path: Path, at: int, size: int) -> int:
+def find_record(path: FilePath, at: int, size: int) -> int:
     """Find where the first record at or behind a byte starts; the file's end where there is none.
 
     Records are padded to four bytes, so all start at a multiple of four.
     """
     start = at + -at % 4
     try:
-        with path.open("rb", buffering=0) as file:
-            while window := os.pread(file.fileno(), _LOOKED_AT_BYTES, start):
+        with opened_anywhere(path) as read:
+            while window := read(_LOOKED_AT_BYTES, start):
                 found = window.find(MAGIC_BYTES)
                 while found >= 0:
-                    if found % 4 == 0 and _is_chain(file.fileno(), start + found, size):
+                    if found % 4 == 0 and _is_chain(read, start + found, size):
                         return start + found
                     found = window.find(MAGIC_BYTES, found + 1)
                 start += len(window) - len(window) % 4 or len(window)
@@ -39,14 +38,14 @@ def find_record(path: Path, at: int, size: int) -> int:
     return size
 
 
-def _is_chain(file: int, first: int, size: int) -> bool:
+def _is_chain(read: ReadAt, first: int, size: int) -> bool:
     """Whether records follow one another from here: sixteen, or as many as there are.
 
     Data may hold the magic number by chance, hardly one with a length that leads to the next.
     """
     place, n_seen = first, 0
     while n_seen < _CHAIN and place + HEADER_BYTES <= size:
-        header = os.pread(file, HEADER_BYTES, place)
+        header = read(HEADER_BYTES, place)
         if len(header) < HEADER_BYTES:
             return False  # the file has become shorter: whoever reads it will say so
         magic, word = _HEADER.unpack(header)
@@ -63,13 +62,12 @@ def _is_chain(file: int, first: int, size: int) -> bool:
     return n_seen > 1 or (n_seen == 1 and place >= size)
 
 
-def find_line(path: Path, at: int, size: int) -> int:
+def find_line(path: FilePath, at: int, size: int) -> int:
     """Find where the first line at or behind a byte starts; the file's end where there is none."""
     place = at - 1  # a line that starts at `at` is one
     try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(place)
-            while window := file.read(_LOOKED_AT_BYTES):
+        with opened_anywhere(path) as read:
+            while window := read(_LOOKED_AT_BYTES, place):
                 end = window.find(b"\n")
                 if end >= 0:
                     return place + end + 1
@@ -79,7 +77,7 @@ def find_line(path: Path, at: int, size: int) -> int:
     return size
 
 
-def uncut(path: Path, at: int, size: int) -> int:
+def uncut(path: FilePath, at: int, size: int) -> int:
     """Return the nearer end of the file: what can only be read as a whole is not cut."""
     del path
     return 0 if at <= size // 2 else size

@@ -20,6 +20,7 @@ import pyarrow.csv
 
 from onepass.data.blocks import NOT_FINITE, BlockFile
 from onepass.data.columns import n_labels
+from onepass.data.s3_stream import S3Stream
 from onepass.data.streams import FileStream, Opened
 from onepass.errors import DecodeError, TooLargeError, WidthError
 from onepass.formats.arrays import Rows
@@ -147,7 +148,7 @@ class CsvFile(BlockFile):
 
     def _learn_from_beginning(self) -> None:
         """Learn what the columns are where only a part of a file is read."""
-        if self._label_size is not None or not isinstance(self._stream, FileStream):
+        if self._label_size is not None or not isinstance(self._stream, FileStream | S3Stream):
             self._adopt(self._n_features + (self._label_size or 0))
             return
         there = self._stream.beginning(READ_BYTES + self._limit_bytes)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from onepass.errors import PlatformError
 
 
-def cannot_read(path: Path, error: OSError, at: int | None = None) -> PlatformError:
+def cannot_read(path: object, error: OSError, at: int | None = None) -> PlatformError:
     """Say that a file cannot be read, or opened, and what to do.
 
     Parameters
     ----------
-    path : Path
+    path : Path, or another that is shown as text
     error : OSError
     at : int, optional
         The byte at which it cannot be read; without it, it cannot be opened.

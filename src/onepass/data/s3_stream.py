@@ -49,6 +49,11 @@ class S3Stream(ForwardStream):
         """Bytes that have not been read."""
         return self._stop - self._at + len(self._head)
 
+    def beginning(self, n_bytes: int) -> bytes:
+        """Return the first bytes of the object, wherever its part begins; they do not count."""
+        file = S3File(self._client, self._item, S3Stream(self._client, self._item, 0, 0))
+        return file.read(n_bytes)
+
     def seekable(self) -> S3File:
         """Return the same object as one that can be read from any place: instead of `readinto`."""
         return S3File(self._client, self._item, self)

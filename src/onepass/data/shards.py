@@ -8,13 +8,12 @@ and each looks only for the cuts of its own shards.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from onepass.data.boundaries import find_record, uncut
-from onepass.data.sources import Span, is_compressed, n_bytes_of, whole_files
+from onepass.data.sources import FilePath, Span, is_compressed, n_bytes_of, whole_files
 
-Boundary: TypeAlias = Callable[[Path, int, int], int]
+Boundary: TypeAlias = Callable[[FilePath, int, int], int]
 
 
 class Host(NamedTuple):
@@ -36,7 +35,11 @@ ALONE = Host(0, 1)
 
 
 def cut(
-    files: Sequence[Path], n_workers: int, boundary: Boundary = find_record, *, host: Host = ALONE
+    files: Sequence[FilePath],
+    n_workers: int,
+    boundary: Boundary = find_record,
+    *,
+    host: Host = ALONE,
 ) -> list[list[Span]]:
     """Cut files into the shards of one host's workers.
 
@@ -45,7 +48,7 @@ def cut(
 
     Parameters
     ----------
-    files : sequence of Path
+    files : sequence of Path or S3Path
         The same on every host that shares them.
     n_workers : int
         Of this host; how many the others have does not matter.
@@ -85,7 +88,7 @@ def cut(
     return shards
 
 
-def share(files: Sequence[Path], n_workers: int, *, host: Host = ALONE) -> list[list[Span]]:
+def share(files: Sequence[FilePath], n_workers: int, *, host: Host = ALONE) -> list[list[Span]]:
     """Share files out whole, in their order, so that each shard has about as many bytes.
 
     Parameters and result are those of `cut`. No file is opened.
@@ -93,7 +96,7 @@ def share(files: Sequence[Path], n_workers: int, *, host: Host = ALONE) -> list[
     return cut(files, n_workers, uncut, host=host)
 
 
-def _boundary(path: Path, at: int, size: int, boundary: Boundary) -> int:
+def _boundary(path: FilePath, at: int, size: int, boundary: Boundary) -> int:
     if at <= 0 or at >= size:
         return min(max(at, 0), size)
     if boundary is uncut or is_compressed(path):

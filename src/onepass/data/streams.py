@@ -17,6 +17,8 @@ from onepass.data.byte_stream import HEAD_BYTES, ByteStream
 from onepass.data.failures import cannot_read
 from onepass.data.gzip_stream import GzipStream
 from onepass.data.pipe_stream import PipeStream
+from onepass.data.s3_path import S3Path
+from onepass.data.s3_stream import S3Stream
 from onepass.data.sources import GZIP_MAGIC, ZSTD_MAGIC, Source, Span
 from onepass.data.wrapped import unwrap
 from onepass.errors import PlatformError
@@ -42,13 +44,14 @@ class FileStream:
 
     def __init__(self, span: Span) -> None:
         self.n_read = 0
-        self._path, self._start, _ = span
+        path, self._start, _ = span
+        self._path = Path(str(path))
         self._n_left = span.stop - span.start
         try:
-            self._file = span.path.open("rb", buffering=0)
+            self._file = self._path.open("rb", buffering=0)
             self._file.seek(span.start)
         except OSError as error:
-            raise cannot_read(span.path, error) from error
+            raise cannot_read(path, error) from error
 
     def head(self) -> bytes:
         """Return the first four bytes of what is left, or as many as there are."""
@@ -94,6 +97,18 @@ class FileStream:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def open_span(span: Span) -> FileStream | S3Stream:
+    """Open part of a file, or of an object in S3, for reading forward.
+
+    Raises
+    ------
+    PlatformError
+        When it cannot be opened.
+    """
+    path, start, stop = span
+    return path.stream(start, stop) if isinstance(path, S3Path) else FileStream(span)
 
 
 class SeekableFile:
@@ -161,7 +176,7 @@ class OpenSource:
     def __init__(self, source: Source, stop: Stop) -> None:
         self._source = source
         if isinstance(source, Span):
-            self._stream: FileStream | PipeStream = FileStream(source)
+            self._stream: FileStream | S3Stream | PipeStream = open_span(source)
         else:
             self._stream = PipeStream(source.path, stop)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from onepass.data.boundaries import find_line, find_record, uncut
 from onepass.data.npy_file import NpyFile
 from onepass.data.record_file import RecordFile
+from onepass.data.sources import FilePath
 from onepass.data.streams import Opened
 from onepass.errors import UserError
 from onepass.formats.arrays import Rows
@@ -72,7 +72,7 @@ class TableFormat(NamedTuple):
     """
 
     open: Callable[[Opened, int], RowFile]
-    boundary: Callable[[Path, int, int], int]
+    boundary: Callable[[FilePath, int, int], int]
     least_row_bytes: int
 
 

@@ -49,6 +49,8 @@ class Channel:
         Each object comes as one RecordIO record, in a pipe.
     distribution : Distribution
         Whether every host gets all objects, or each gets some, perhaps none, for itself.
+    uri : str
+        Of objects in S3 that are read from there; empty where files lie in the directory.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Channel:
     mode: InputMode = InputMode.FILE
     wrapped: bool = False
     distribution: Distribution = Distribution.REPLICATED
+    uri: str = ""
 
     def pipe(self, epoch: int) -> Path:
         """Return the pipe of a pass over the data, counted from 0."""
@@ -96,6 +99,10 @@ class JobInput:
         if channel is None:
             raise KeyError(name)
         return channel
+
+    def channels(self) -> list[Channel]:
+        """Return the channels that the job has, 'train' first."""
+        return [self.train] if self.test is None else [self.train, self.test]
 
     @property
     def host_index(self) -> int:
@@ -149,7 +156,17 @@ def _channel(paths: Paths, name: str, described: Any) -> Channel:
     content_type = described.get("ContentType") or DEFAULT_CONTENT_TYPE
     directory = paths.data / name
     wrapped = wrapper != "None"
-    return Channel(name, directory, str(content_type), mode, wrapped, distribution)
+    uri = described.get("S3Uri") or ""
+    if uri:
+        if not isinstance(uri, str) or not uri.startswith("s3://"):
+            raise UserError(f"channel {name!r}: S3Uri={uri!r} must begin with s3://")
+        if mode != InputMode.FILE or distribution != Distribution.REPLICATED:
+            raise UserError(
+                f"channel {name!r}: S3Uri with TrainingInputMode={mode!r} and "
+                f"S3DistributionType={distribution!r} is not accepted: objects that are read from "
+                "S3 need File and FullyReplicated, or neither"
+            )
+    return Channel(name, directory, str(content_type), mode, wrapped, distribution, uri)
 
 
 def _one_of(kind: type[_E], described: dict[str, Any], key: str, name: str) -> _E:

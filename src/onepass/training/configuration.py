@@ -12,11 +12,19 @@ _log = logging.getLogger(__name__)
 
 
 def read_configuration(paths: Paths) -> JobInput:
-    """Read the configuration and refuse what can be refused before any data is read."""
+    """Read the configuration and refuse what can be refused before any data is read.
+
+    Of several hosts, what each of them has is looked at when all have met, so that all are told.
+    """
     job = read_job_input(paths)
-    for channel in (job.train, job.test):
-        if channel is not None:
-            check_channel(channel, host_of(job))
+    if len(job.hosts) == 1:
+        check_channels(job)
     for name in job.ignored:
         _log.warning("channel %r is not used: k-means takes 'train' and 'test'", name)
     return job
+
+
+def check_channels(job: JobInput) -> None:
+    """Refuse channels of which nothing can be read on this host."""
+    for channel in job.channels():
+        check_channel(channel, host_of(job))

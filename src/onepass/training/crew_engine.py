@@ -18,12 +18,11 @@ from onepass.data.batches import BatchReader
 from onepass.distributed.crew import Crew, Piece, host_of
 from onepass.distributed.passes import Tell
 from onepass.errors import DecodeError
-from onepass.sagemaker.hyperparameters import Hyperparameters
-from onepass.sagemaker.inputs import Channel, Distribution, InputMode, read_job_input
+from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import united, usable_gpus
-from onepass.training.configuration import read_configuration
+from onepass.training.configuration import check_channels
 from onepass.training.engines import engine_of_model, engine_of_pass, recount
 from onepass.training.readers import host_of as place_of
 from onepass.training.readers import may_be_taken_raw, peek_at, readers_of
@@ -62,6 +61,12 @@ def shares_here(name: str, epoch: int, of_model: bool, base: Path) -> list[Share
     return [Share(reader, engine.device(i), is_raw) for i, reader in enumerate(readers)]
 
 
+def devices_here(base: Path) -> list[Device]:
+    """Return the GPUs of this host: asked on it."""
+    wanted = read_job_input(Paths(base)).hyperparameters
+    return [f"gpu:{gpu.index}" for gpu in usable_gpus(wanted)]
+
+
 def recount_here(name: str, base: Path) -> None:
     """Read the files of a channel on this host in one piece; see `Engine.recount`."""
     job = read_job_input(Paths(base))
@@ -74,13 +79,15 @@ def recount_here(name: str, base: Path) -> None:
 
 def check_here(base: Path) -> None:
     """Refuse data of this host that cannot be trained on, as far as that is seen at once."""
-    job = read_configuration(Paths(base))
-    for channel in (job.train, job.test):
-        if channel is not None:
-            try:
-                peek_at(channel, job.hyperparameters, place_of(job))
-            except DecodeError as error:
-                raise explained(error, job.hyperparameters) from error
+    job = read_job_input(Paths(base))
+    check_channels(job)
+    for channel in job.channels():
+        if channel.uri and job.host_index:
+            continue  # the leader has seen it
+        try:
+            peek_at(channel, job.hyperparameters, place_of(job))
+        except DecodeError as error:
+            raise explained(error, job.hyperparameters) from error
 
 
 def summarise(
@@ -113,19 +120,19 @@ class CrewEngines:
     Parameters
     ----------
     crew : Crew
-    hosts : sequence of str
+    job : JobInput
     """
 
-    def __init__(self, crew: Crew, hosts: Sequence[str]) -> None:
-        self._crew, self._hosts = crew, hosts
+    def __init__(self, crew: Crew, job: JobInput) -> None:
+        self._crew, self._job = crew, job
 
     def of_pass(self, channel: Channel) -> CrewEngine:
         """Return where the one pass is made."""
-        return CrewEngine(self._crew, self._hosts, channel, of_model=False)
+        return CrewEngine(self._crew, self._job, self._job.hosts, channel, of_model=False)
 
     def of_model(self, channel: Channel) -> CrewEngine:
         """Return where the rows of a channel are searched among the final centers."""
-        return CrewEngine(self._crew, self._hosts, channel, of_model=True)
+        return CrewEngine(self._crew, self._job, self._job.hosts, channel, of_model=True)
 
 
 class ClusterEngines:
@@ -134,20 +141,20 @@ class ClusterEngines:
     Parameters
     ----------
     crew : Crew
-    wanted : Hyperparameters
+    job : JobInput
         Whose ``num_workers`` says how many shards there are; by default, as many as workers.
     """
 
-    def __init__(self, crew: Crew, wanted: Hyperparameters) -> None:
-        self._crew, self._wanted = crew, wanted
+    def __init__(self, crew: Crew, job: JobInput) -> None:
+        self._crew, self._job = crew, job
 
     def of_pass(self, channel: Channel) -> ClusterEngine:
         """Return where the one pass is made."""
-        return ClusterEngine(self._crew, self._wanted, channel)
+        return ClusterEngine(self._crew, self._job, channel)
 
     def of_model(self, channel: Channel) -> ClusterEngine:
         """Return where the rows of a channel are searched among the final centers."""
-        return ClusterEngine(self._crew, self._wanted, channel)
+        return ClusterEngine(self._crew, self._job, channel)
 
 
 class CrewEngine:
@@ -156,16 +163,19 @@ class CrewEngine:
     Parameters
     ----------
     crew : Crew
+    job : JobInput
     hosts : sequence of str
+        Those to be asked what they have; none where all have the same.
     channel : Channel
     of_model : bool
         Whether rows are searched among final centers, or summarised.
     """
 
     def __init__(
-        self, crew: Crew, hosts: Sequence[str], channel: Channel, *, of_model: bool
+        self, crew: Crew, job: JobInput, hosts: Sequence[str], channel: Channel, *, of_model: bool
     ) -> None:
         self._crew, self._hosts, self._channel, self._of_model = crew, hosts, channel, of_model
+        self._wanted = job.hyperparameters
         # A pipe can be read once; what was dealt out to hosts is on one of them alone.
         self._anywhere = (
             channel.distribution == Distribution.REPLICATED and channel.mode != InputMode.PIPE
@@ -174,11 +184,27 @@ class CrewEngine:
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:
         """Return a reader for each shard of the stage's channel."""
+        if self._channel.uri:
+            return self._readers_of_objects()
         question = partial(shares_here, self._channel.name, epoch, self._of_model)
         answers = self._crew.ask_hosts(self._hosts, question)
         pairs = zip(self._hosts, answers, strict=True)
         self._shares = [(host, share) for host, shares in pairs for share in shares]
         return [share.reader for _, share in self._shares]
+
+    def _readers_of_objects(self) -> list[BatchReader]:
+        """Cut objects in S3, which are listed here, into as many shards as there are workers."""
+        workers, devices = self._crew.workers(), self._crew.ask_hosts(self._hosts, devices_here)
+        places = [
+            (host, devices[i][j] if j < len(devices[i]) else "cpu")
+            for i, host in enumerate(self._hosts)
+            for j in range(len(workers[host]))
+        ]
+        wanted = dataclasses.replace(self._wanted, num_workers=len(places))
+        readers = readers_of(self._channel, wanted)
+        pairs = zip(places, readers, strict=False)
+        self._shares = [(host, Share(reader, device, False)) for (host, device), reader in pairs]
+        return readers
 
     def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
         """Make the pass."""
@@ -206,7 +232,9 @@ class CrewEngine:
 
     def recount(self, readers: Sequence[BatchReader]) -> None:
         """Have each host read its files in one piece, one after the other."""
-        del readers
+        if self._channel.uri:
+            recount(readers, self._channel, self._wanted)
+            return
         hosts = self._hosts[:1] if self._anywhere else self._hosts
         for host in hosts:
             self._crew.ask_hosts([host], partial(recount_here, self._channel.name))
@@ -240,13 +268,13 @@ class ClusterEngine(CrewEngine):
     Parameters
     ----------
     crew : Crew
-    wanted : Hyperparameters
+    job : JobInput
     channel : Channel
     """
 
-    def __init__(self, crew: Crew, wanted: Hyperparameters, channel: Channel) -> None:
-        super().__init__(crew, (), channel, of_model=False)
-        self._wanted, self._anywhere = wanted, True
+    def __init__(self, crew: Crew, job: JobInput, channel: Channel) -> None:
+        super().__init__(crew, job, (), channel, of_model=False)
+        self._anywhere = True
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:
         """Return a reader for each shard of the stage's channel."""

@@ -6,11 +6,12 @@ import logging
 import time
 from pathlib import Path
 
+from onepass.data.shards import Host
 from onepass.distributed.hosts import Meeting, Tls, follow, joined, lead
-from onepass.errors import UserError
-from onepass.resources import visible_gpus
+from onepass.errors import OnepassError, UserError
+from onepass.resources import available_cpus, visible_gpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
-from onepass.sagemaker.inputs import InputMode, JobInput
+from onepass.sagemaker.inputs import Channel, InputMode, JobInput
 from onepass.sagemaker.outcome import SUCCESS, error_of
 from onepass.sagemaker.paths import Paths
 from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here
@@ -52,7 +53,7 @@ def train_on_hosts(job: JobInput, paths: Paths, told: Told) -> Trained | None:
     with lead(meeting, lambda: told.stopping.asked) as crew:
         _log.info("all %d hosts have come, with %d workers", len(job.hosts), crew.n_workers)
         crew.ask_hosts(job.hosts, check_here)
-        return Job(job, paths, told, CrewEngines(crew, job.hosts)).run()
+        return Job(job, paths, told, CrewEngines(crew, job)).run()
 
 
 def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> Trained:
@@ -74,8 +75,8 @@ def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> T
     """
     if len(job.hosts) > 1:
         raise UserError(f"the job has {len(job.hosts)} hosts: --scheduler is for a job of one")
-    for channel in (job.train, job.test):
-        if channel is not None and channel.mode == InputMode.PIPE:
+    for channel in job.channels():
+        if channel.mode == InputMode.PIPE:
             raise UserError(
                 f"channel {channel.name!r}: a pipe is read by one process, not by a cluster; "
                 "TrainingInputMode must be File or FastFile"
@@ -85,7 +86,7 @@ def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> T
     check_here(paths.base)
     with joined(address, _tls(wanted), wanted.host_timeout_s) as crew:
         _log.info("there are %d workers at %s", crew.n_workers, address)
-        return Job(job, paths, told, ClusterEngines(crew, wanted)).run()
+        return Job(job, paths, told, ClusterEngines(crew, job)).run()
 
 
 def _follow(meeting: Meeting, told: Told) -> None:
@@ -127,5 +128,14 @@ def _n_workers(job: JobInput) -> int:
     wanted, place = job.hyperparameters, host_of(job)
     if wanted.device != "cpu" and wanted.num_gpus != 0 and (n_gpus := visible_gpus()):
         return n_gpus if wanted.num_gpus == "auto" else min(n_gpus, wanted.num_gpus)
-    channels = [channel for channel in (job.train, job.test) if channel is not None]
-    return max(1, *(len(readers_of(channel, wanted, host=place)) for channel in channels))
+    return max(1, *(_n_shards(channel, wanted, place) for channel in job.channels()))
+
+
+def _n_shards(channel: Channel, wanted: Hyperparameters, place: Host) -> int:
+    """Return how many shards of a channel this host reads, at most."""
+    if channel.uri:  # the leader lists what is there
+        return available_cpus() if wanted.num_workers == "auto" else wanted.num_workers
+    try:
+        return len(readers_of(channel, wanted, host=place))
+    except OnepassError:  # all shall be told of it: the leader has each host look at its data
+        return 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cache
 
 from onepass.cluster.parameters import auto_batch_size
 from onepass.data.batches import Auto, BatchReader, most_rows
 from onepass.data.channels import find_files, list_files
+from onepass.data.s3_path import S3Path, list_objects
 from onepass.data.shards import ALONE, Host, cut, share
-from onepass.data.sources import Pipe, Source, n_bytes_of, whole_files
+from onepass.data.sources import FilePath, Pipe, Source, n_bytes_of, whole_files
 from onepass.data.table_format import RECORDS, format_of
 from onepass.errors import UserError
 from onepass.formats.media import CSV, MediaType
@@ -32,18 +33,34 @@ def host_of(job: JobInput) -> Host:
 def check_channel(channel: Channel, host: Host = ALONE) -> None:
     """Refuse a channel of which nothing can be read, before anything is."""
     format_of(channel.content_type, channel.name)
-    if channel.mode != InputMode.PIPE:
+    if channel.mode != InputMode.PIPE and not (channel.uri and host.place):
         files_of(channel, host)
 
 
-def files_of(channel: Channel, host: Host = ALONE) -> list[Path]:
-    """Return the files this host has of a channel.
+def files_of(channel: Channel, host: Host = ALONE) -> Sequence[FilePath]:
+    """Return the files this host has of a channel, or the objects in S3.
 
-    Objects are dealt out to hosts by their keys (ShardedByS3Key): a host may get none.
+    Objects are dealt out to hosts by their keys (ShardedByS3Key): a host may get none. Those that
+    are read from S3 are listed once.
     """
+    if channel.uri:
+        return _objects_of(channel.uri, channel.name)
     if host.n_hosts > 1 and channel.distribution == Distribution.SHARDED:
         return find_files(channel.directory)
     return list_files(channel.directory, channel.name)
+
+
+@cache
+def _objects_of(uri: str, name: str) -> list[S3Path]:
+    """List the objects of a channel once: a job reads what it found first."""
+    found = list_objects(uri)
+    if not any(path.n_bytes for path in found):
+        what = f"its {len(found)} objects are empty" if found else "there is no object below it"
+        raise UserError(
+            f"channel {name!r} has no data: {what} ({uri}; names starting with '.' or '_' do not "
+            "count)"
+        )
+    return found
 
 
 def peek_at(channel: Channel, wanted: Hyperparameters, host: Host = ALONE) -> None:
@@ -139,9 +156,9 @@ def is_text(channel: Channel) -> bool:
 def may_be_taken_raw(channel: Channel, wanted: Hyperparameters) -> bool:
     """Whether a device may take the records of a channel as they lie in its files.
 
-    Files that are downloaded while they are read are best read forward.
+    Files that are downloaded while they are read are best read forward, and so are objects in S3.
     """
-    is_records = format_of(channel.content_type, channel.name) is RECORDS
+    is_records = format_of(channel.content_type, channel.name) is RECORDS and not channel.uri
     return channel.mode == InputMode.FILE and is_records and _keep_sparse(wanted) is not True
 
 
