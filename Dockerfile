@@ -16,6 +16,9 @@ COPY container/requirements.lock container/build.lock ./
 RUN tools/bin/pip install --require-hashes --only-binary :all: -r build.lock \
     && tools/bin/pip --python /opt/onepass/bin/python install --no-compile \
         --require-hashes --only-binary :all: -r requirements.lock \
+    # botocore knows every service of AWS, in 22 MB; S3 and what gives credentials are enough.
+    && find /opt/onepass/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -r {} + \
     # Test suites, 33 MB and as much again with bytecode, and what pyarrow has for other tasks than
     # CSV and Parquet: Flight, S3, sources, headers and second copies, 61 MB. Nothing here
     # imports them.

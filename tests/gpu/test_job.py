@@ -9,17 +9,23 @@ import logging
 import numpy as np
 import pytest
 
+from onepass import KMeans
 from onepass.artifact.model_file import load_model
 from onepass.cluster import device_finish, devices
 from onepass.cluster.device_core import SampleThere
+from onepass.cluster.epoch import united_steps
 from onepass.cluster.kernels import gpu
+from onepass.distributed.plan import tree
 from onepass.errors import UserError
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.paths import Paths
-from onepass.training import engines, record_feed
+from onepass.training import crew_engine, engines, record_feed
+from onepass.training import hosts as job_hosts
+from onepass.training.algorithm import united
 from onepass.training.configuration import read_configuration
 from onepass.training.job import train
 from onepass.training.progress import LogProgress
+from onepass.training.tasks import united_scores
 
 MEANS = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]])
 
@@ -186,3 +192,46 @@ def test_texts_are_left_to_the_processor(run, taken, caplog):
 def test_texts_are_taken_where_a_gpu_is_demanded(run, taken):
     assert is_right(run([text_of(rows_of(2500))], "text/csv;label_size=0", device="gpu"))
     assert taken[0] > 2000
+
+
+@pytest.mark.usefixtures("small")
+def test_a_host_of_several_lends_its_gpus(emulated, monkeypatch, tmp_path, taken):
+    """What workers of two hosts with two GPUs each do, one after the other."""
+    emulated(n_gpus=2)
+    monkeypatch.setattr(devices, "visible_gpus", lambda: 2)
+    monkeypatch.setattr("onepass.training.hosts.visible_gpus", lambda: 2)
+    rows, hosts = rows_of(8000), ["algo-1", "algo-2"]
+    shares = []
+    for name in hosts:
+        base = tmp_path / name
+        (base / "input/config").mkdir(parents=True)
+        (base / "input/data/train").mkdir(parents=True)
+        wanted = {"k": "3", "feature_dim": "3", "mini_batch_size": "100"}
+        (base / "input/config/hyperparameters.json").write_text(json.dumps(wanted))
+        resources = {"current_host": name, "hosts": hosts}
+        (base / "input/config/resourceconfig.json").write_text(json.dumps(resources))
+        (base / "input/data/train/a").write_bytes(write_rows(rows))
+        assert job_hosts._n_workers(read_configuration(Paths(base))) == 2
+        shares += crew_engine.shares_here("train", 0, False, base)
+        assert crew_engine.devices_here(base) == ["gpu:0", "gpu:1"]
+    assert [share.device for share in shares] == ["gpu:0", "gpu:1"] * 2
+    assert all(share.is_raw for share in shares)
+    template = KMeans(3, center_factor=8, batch_size=100, device="gpu").shard(4)
+    learnt = [
+        crew_engine.summarise(share.device, share.is_raw, template, share.reader, lambda _: None)
+        for share in shares
+    ]
+    assert not template.n_samples_seen_
+    assert sorted(taken) == [0, 1]
+    kmeans = KMeans(3, device="cpu").merge(tree(learnt, united)).finalize()
+    assert kmeans.n_samples_seen_ == sum(share.reader.n_rows for share in shares) == 8000
+    order = np.lexsort(kmeans.cluster_centers_.round().T[::-1])
+    found = kmeans.cluster_centers_[order]
+    np.testing.assert_allclose(found, [[0, 0, 0], [0, 10, 0], [10, 0, 0]], atol=0.1)
+    model = kmeans.to_model()
+    steps = [crew_engine.step(s.device, model, s.reader, lambda _: None) for s in shares]
+    scores = [crew_engine.score(s.device, model, s.reader, lambda _: None) for s in shares]
+    step, score = tree(steps, united_steps), tree(scores, united_scores)
+    assert step.weights.sum() == score.n_rows == 8000
+    assert step.inertia == pytest.approx(model.inertia(rows), rel=1e-5)
+    assert score.ssd == pytest.approx(step.inertia)
