@@ -43,7 +43,7 @@ _GONE_S, _LOST_S = 5.0, 40.0
 """A leader that has not answered for so long is lost, where its host answers and where it does not:
 then longer than Dask waits for one."""
 
-_ANSWER_S, _SILENT_S, _LEAVING_S = 5.0, 10.0, 10.0
+_ANSWER_S, _SILENT_S, _LEAVING_S = 5.0, 5.0, 10.0
 _ASK = "onepass_end"
 """What the scheduler is asked beside what Dask's workers ask it."""
 
