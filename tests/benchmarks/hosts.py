@@ -97,7 +97,7 @@ def main() -> None:
     found: dict[str, list[Figures]] = {}
     with (
         tempfile.TemporaryDirectory() as name,
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
     ):
         folder = Path(name)
         rng = np.random.default_rng(0)

@@ -29,7 +29,7 @@ def scheduler(request):
             yield request.param
         return
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": False}
-    with LocalCluster(dashboard_address=None, **options) as cluster, Client(cluster):
+    with LocalCluster(dashboard_address=":0", **options) as cluster, Client(cluster):
         yield request.param
 
 

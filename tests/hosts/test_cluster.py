@@ -22,7 +22,7 @@ PATIENCE_S = 60
 @pytest.fixture(scope="module")
 def cluster():
     """Two workers, each a process."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with LocalCluster(**options) as made:
         yield made
 
@@ -140,3 +140,18 @@ def test_pipes_and_hosts_are_refused(cluster, hosts, blobs):
     host.configure("resourceconfig", {"current_host": "a", "hosts": ["a", "b"]})
     assert run(host, cluster.scheduler_address)[0] == 2
     assert "the job has 2 hosts: --scheduler is for a job of one" in host.failure
+
+
+def test_a_cluster_that_is_gone_ends_the_job(job, many):
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with LocalCluster(**options) as small:
+        host = job(many, copies=30, k="100")
+        process = start(host, small.scheduler_address)
+        for line in process.stderr:
+            if "share the data" in line:
+                break
+        time.sleep(0.7)
+    _, log = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 3, log
+    assert "the workers that read the data have gone" in host.failure
+    assert "Traceback" not in log

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock
@@ -27,6 +28,7 @@ from onepass.errors import PlatformError
 
 _R = TypeVar("_R")
 _POLL_S = 0.2
+_ASKED, _READ = "when it was asked for its data", "and no other host has its data"
 
 
 class Piece(NamedTuple):
@@ -109,15 +111,14 @@ class Crew:
         OnepassError
             As the question, with the name of the host.
         """
-        workers = self.workers()
+        gone, workers = len(self._departures.gone), self.workers()
         asked = [
             self._client.submit(_answer, question, workers=self._of(host, workers), pure=False)
             for host in hosts
         ]
-        gone = len(self._departures.gone)
         answers = []
         for host, future in zip(hosts, asked, strict=True):
-            self._wait(future, lambda: self._check_departures(gone, set(hosts)))
+            self._wait(future, lambda: self._check_departures(gone, set(hosts), _ASKED))
             try:
                 answers.append(_result(future, f"data on host {host}"))
             except ShardError as error:
@@ -154,11 +155,11 @@ class Crew:
         topic, board = f"onepass-{uuid.uuid4().hex}", _SharedBoard(len(pieces))
         self._client.subscribe_topic(topic, board.hear)
         try:
-            final = self._submit(shared, pieces, unite, topic)
             gone, pinned = len(self._departures.gone), {p.host for p in pieces if not p.anywhere}
+            final = self._submit(shared, pieces, unite, topic)
 
             def look() -> None:
-                self._check_departures(gone, pinned)
+                self._check_departures(gone, pinned, _READ)
                 try:
                     tell(board.total())
                 except EnoughError:
@@ -205,13 +206,12 @@ class Crew:
             raise PlatformError(f"host {host} has no worker any more")
         return workers[host]
 
-    def _check_departures(self, n_before: int, hosts: set[str]) -> None:
+    def _check_departures(self, n_before: int, hosts: set[str], when: str) -> None:
         """Refuse to go on without workers of some hosts."""
         for name in self._departures.gone[n_before:]:
             if host_of(name) in hosts:
                 raise PlatformError(
-                    f"host {host_of(name)} has lost a worker ({name}), killed or cut off, and no "
-                    "other host has its data"
+                    f"host {host_of(name)} has lost a worker ({name}), killed or cut off, {when}"
                 )
 
     @staticmethod
@@ -273,3 +273,5 @@ def _result(future: Future[Any], whose: str) -> Any:
             f"workers that read {whose} were killed again and again, the last one "
             f"{error.last_worker.name}: most likely for want of memory"
         ) from error
+    except CancelledError as error:
+        raise PlatformError(f"the workers that read {whose} have gone: {error}") from error
