@@ -439,6 +439,8 @@ def _configure(*, pages: bool = False) -> None:
             "distributed.comm.timeouts.tcp": "30s",
             "distributed.admin.tick.limit": "1h",
             "distributed.worker.http.routes": [],
+            "distributed.worker.profile.enabled": False,  # it looks a hundred times a second
+            "distributed.scheduler.active-memory-manager.start": False,
         }
     )
     if not pages:
