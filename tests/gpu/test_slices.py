@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from onepass import KMeans
-from onepass.cluster import device_model, device_plan
+from onepass.cluster import device_finish, device_model, device_plan
+from onepass.cluster.arrays import WeightedRows
+from onepass.cluster.core_set import CoreSet
+from onepass.cluster.device_finish import DeviceWorkshop
 from onepass.cluster.device_model import DeviceModel, SlicedModel, model_on
 from onepass.cluster.device_plan import SlicePlan, plan, plan_search, plan_slices
 from onepass.cluster.device_slices import SlicedRows, SlicedSearch
 from onepass.cluster.kernels import cpu, gpu
 from onepass.cluster.kernels.gpu import NoGpuError
 from onepass.cluster.model import KMeansModel
+from onepass.cluster.trials import TrialSettings
 from onepass.cluster.ward import cheapest_partners
 from onepass.data.batches import BatchReader
 from onepass.data.sources import whole_files
@@ -231,3 +235,16 @@ def test_further_epochs_and_scores(card, monkeypatch, tmp_path):
     assert score.n_rows == 900
     assert score.ssd == pytest.approx(theirs.inertia, rel=1e-6)
     assert 0 < card.peak[0] <= plan_slices(100, 1500, 40, 2**20).n_bytes
+
+
+def test_a_last_step_that_does_not_fit_is_made_by_the_processor(emulated, monkeypatch):
+    held = emulated(memory=2**16).held
+    for name in ("_WORTH_TRIALS", "_WORTH_REFINING"):
+        monkeypatch.setattr(device_finish, name, 0)
+    rows = WeightedRows(normal(900, 40), np.ones(900))
+    settings = TrialSettings(5, "k-means++", 2, 20, 1e-4, 1)
+    workshop, rngs = DeviceWorkshop(gpu.Gpu()), [np.random.default_rng(i) for i in (1, 2)]
+    assert workshop.trials(rows, settings, rngs).best[0].centers.shape == (5, 40)
+    refinement = workshop.refinement(CoreSet(rows, np.zeros(900, np.int32)), rows.rows, settings)
+    assert refinement.run(rows.rows[:5], np.inf).centers.shape == (5, 40)
+    assert not held.peak[0]

@@ -186,6 +186,19 @@ class TestTls:
         made[1].configure("hyperparameters", wanted)
         assert run(made) == [3, 3], made[1].log
 
+    @pytest.mark.parametrize(
+        ("given", "reason"),
+        [
+            ({"tls_cert_file": ""}, "go together: tls_cert_file is missing"),
+            ({"tls_ca_file": __file__}, "are no certificates and key in PEM: "),
+        ],
+    )
+    def test_files_that_are_no_certificates(self, hosts, blobs, certificates, given, reason):
+        made = hosts(blobs, **self.options(certificates) | given)
+        assert run(made) == [2, 2]
+        for host in made:
+            assert reason in host.failure
+
     def test_a_file_that_is_not_there_is_named(self, hosts, blobs, certificates):
         made = hosts(blobs, **self.options(certificates) | {"tls_key_file": "/nowhere.key"})
         assert run(made) == [2, 2]

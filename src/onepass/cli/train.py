@@ -58,9 +58,9 @@ def run_training(base: Path, scheduler: str | None = None) -> int:
 
 def _train(paths: Paths, scheduler: str | None, *, at_terminal: bool) -> Trained | None:
     from onepass.training.configuration import read_configuration
-    from onepass.training.job import Told, train
+    from onepass.training.job import train
     from onepass.training.progress import LogProgress
-    from onepass.training.stopping import Stopping
+    from onepass.training.stopping import Stopping, Told
 
     job = read_configuration(paths)
     wanted = job.hyperparameters

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 
 from onepass.data.shards import Host
-from onepass.distributed.hosts import Meeting, Tls, follow, joined, lead
+from onepass.distributed.cluster import joined
+from onepass.distributed.follower import follow
+from onepass.distributed.leader import lead
+from onepass.distributed.meeting import Meeting, Tls
 from onepass.errors import OnepassError, UserError
 from onepass.resources import available_cpus, visible_gpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
@@ -15,9 +17,10 @@ from onepass.sagemaker.inputs import Channel, InputMode, JobInput
 from onepass.sagemaker.outcome import SUCCESS, error_of
 from onepass.sagemaker.paths import Paths
 from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here
-from onepass.training.job import Job, Told, Trained
+from onepass.training.job import Job, Trained
 from onepass.training.log import log_setup
 from onepass.training.readers import host_of, readers_of
+from onepass.training.stopping import Told
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +123,7 @@ def _meeting(job: JobInput, paths: Paths) -> Meeting:
 
 def _tls(wanted: Hyperparameters) -> Tls | None:
     files = wanted.tls_ca_file, wanted.tls_cert_file, wanted.tls_key_file
-    return Tls(*map(Path, files)) if any(files) else None
+    return Tls(*files) if any(files) else None
 
 
 def _n_workers(job: JobInput) -> int:

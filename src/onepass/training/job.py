@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
@@ -32,7 +32,7 @@ from onepass.training.readers import (
     peek_at,
 )
 from onepass.training.refusals import explained
-from onepass.training.stopping import Stopping
+from onepass.training.stopping import Stopping, Told
 
 _log = logging.getLogger(__name__)
 
@@ -72,20 +72,6 @@ class Trained:
     scores: dict[str, float]
     n_bad_records: int = 0
     n_bad_test_records: int = 0
-
-
-class Told(NamedTuple):
-    """Who is told how far a job has come, and who tells it to end.
-
-    Attributes
-    ----------
-    progress : Progress
-    stopping : Stopping
-        Ends it early: with a model of the rows that have been read, if there are enough of them.
-    """
-
-    progress: Progress
-    stopping: Stopping
 
 
 def train(

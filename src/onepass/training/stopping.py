@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from onepass.distributed.passes import EnoughError, Seen, Tell
+from onepass.training.progress import Progress
 
 
 class Stopping:
@@ -42,3 +45,17 @@ class Stopping:
     def done(self) -> None:
         """End a pass."""
         self.is_deaf = False
+
+
+class Told(NamedTuple):
+    """Who is told how far a job has come, and who tells it to end.
+
+    Attributes
+    ----------
+    progress : Progress
+    stopping : Stopping
+        Ends it early: with a model of the rows that have been read, if there are enough of them.
+    """
+
+    progress: Progress
+    stopping: Stopping

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onepass.cluster.kernels import compiled
+from onepass.cluster.kernels.compiled import is_compiled, library
 from onepass.cluster.kernels.results import Found
 
 _FEWEST_CENTERS, _FEWEST_FEATURES, _FEWEST_VALUES = 48, 24, 2**12
@@ -17,7 +17,7 @@ _EFFORT, _EFFORT_BY_FEATURES = 0.25, 11.0
 
 def has_bytes() -> bool:
     """Whether this processor adds up products of bytes, and there is C to make use of it."""
-    return compiled.is_compiled() and bool(compiled.library().onepass_adds_bytes())
+    return is_compiled() and bool(library().onepass_adds_bytes())
 
 
 def rounds(n_centers: int, n_features: int) -> bool:
