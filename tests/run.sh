@@ -81,7 +81,9 @@ fi
 say "waiting for the oracles"
 wait
 
-step pytest --doctest-modules src/onepass tests "$@"
+# A file's tests run in one process; "-n 0" gives all of them to one. Those that wait go first.
+step pytest --doctest-modules -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+    tests/image tests/hosts src/onepass tests "$@"
 
 # pytest's closing line stays the last one of a run that passed.
 [ ${#failed[@]} -eq 0 ] && exit

@@ -84,7 +84,7 @@ def test_channels(tmp_path):
 @pytest.mark.slow
 def test_sparse(tmp_path):
     shape = ("--shapes", "2000x300x9x3", "--rounds", 1, "--json", tmp_path / "figures.json")
-    table = run("sparse", *shape)
+    table = run("sparse_rows", *shape)
     for name in ("Onepass", "Onepass, unfolded", "KMeans, one start", "MiniBatchKMeans"):
         assert f"| 2,000 x 300, 9 values, k = 3 | {name} |" in table
 

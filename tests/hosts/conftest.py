@@ -19,6 +19,8 @@ from onepass.formats.record_writer import write_rows
 
 COMMAND = (sys.executable, "-m", "onepass.cli.main", "train", "--base")
 PATIENCE_S = 60
+NET = 1 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+"""Of the addresses that this process of the tests uses: another may run such jobs beside it."""
 
 
 class Host:
@@ -81,7 +83,7 @@ class Host:
                 if n_read - first.setdefault(worker.pid, n_read) > 20e6:
                     return
             time.sleep(0.02)
-        raise AssertionError("no worker has begun to read")
+        raise AssertionError(f"no worker has begun to read: {first}, {self.leader_log()}")
 
     def leader_log(self):
         return (self.base.parent / "0/log").read_text()
@@ -106,7 +108,7 @@ def hosts(tmp_path):
 
     def make(rows, distribution="FullyReplicated", n=2, copies=1, test=None, wanted=None, **more):
         """Deal rows out to n hosts; each file may be there many times."""
-        names = [f"127.0.0.{i + 1}" for i in range(n)]
+        names = [f"127.0.{NET}.{i + 1}" for i in range(n)]
         d = rows.shape[1]
         given = {"k": "3", "feature_dim": str(d), "num_workers": "1"} | more
         given |= wanted or {}

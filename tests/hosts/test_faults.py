@@ -64,7 +64,7 @@ def test_a_worker_that_is_killed_ends_the_job_if_no_other_host_has_its_data(job)
     since = kill_a_worker(made[1])
     assert end_of(made, since) == [3, 3], made[0].log
     for host in made:
-        assert host.failure.startswith("AlgorithmError: host 127.0.0.2 has lost a worker")
+        assert host.failure.startswith(f"AlgorithmError: host {made[1].name} has lost a worker")
         assert "no other host has its data" in host.failure
         assert not host.model_file.exists()
     assert time.monotonic() - since < 15
@@ -87,7 +87,7 @@ def test_a_host_that_is_killed_ends_the_job_if_no_other_has_its_data(job):
     made[1].kill()
     since = time.monotonic()
     assert end_of(made, since) == [3, -signal.SIGKILL], made[0].log
-    assert "host 127.0.0.2 has lost a worker" in made[0].failure
+    assert f"host {made[1].name} has lost a worker" in made[0].failure
     assert not made[0].model_file.exists()
 
 
@@ -98,7 +98,9 @@ def test_the_leader_that_is_killed_ends_the_job(job):
     made[0].process.kill()
     since = time.monotonic()
     assert end_of(made, since) == [-signal.SIGKILL, 3], made[1].log
-    assert made[1].failure.startswith("AlgorithmError: host 127.0.0.1, which leads, is lost: ")
+    assert made[1].failure.startswith(
+        f"AlgorithmError: host {made[0].name}, which leads, is lost: "
+    )
     assert not made[0].model_file.exists()
 
 
@@ -111,7 +113,10 @@ def test_a_host_that_never_comes_ends_the_job(hosts, blobs):
         host.start()
     assert end_of(made[:2], since) == [3, 3], made[0].log
     for host in made[:2]:
-        assert host.failure == "AlgorithmError: host 127.0.0.3 did not come within host_timeout_s=5"
+        assert (
+            host.failure
+            == f"AlgorithmError: host {made[2].name} did not come within host_timeout_s=5"
+        )
 
 
 def test_a_leader_that_never_comes_ends_the_job(hosts, blobs):
@@ -121,7 +126,7 @@ def test_a_leader_that_never_comes_ends_the_job(hosts, blobs):
     made[1].start()
     assert end_of(made[1:], since) == [3], made[1].log
     assert made[1].failure.startswith(
-        "AlgorithmError: host 127.0.0.1, which leads, has not answered in host_timeout_s=3"
+        f"AlgorithmError: host {made[0].name}, which leads, has not answered in host_timeout_s=3"
     )
 
 
@@ -163,9 +168,9 @@ def test_sigterm_to_all_ends_the_job_with_a_model_of_what_was_read(job, many, di
 def test_sigterm_before_all_have_come_ends_the_job(hosts, blobs):
     made = hosts(blobs)
     made[0].start()
-    made[0].wait_for("waiting for host 127.0.0.2")
+    made[0].wait_for(f"waiting for host {made[1].name}")
     made[0].process.send_signal(signal.SIGTERM)
     assert made[0].wait() == 143, made[0].log
     assert made[0].failure == (
-        "AlgorithmError: stopped by SIGTERM before all hosts had come: host 127.0.0.2 had not"
+        f"AlgorithmError: stopped by SIGTERM before all hosts had come: host {made[1].name} had not"
     )

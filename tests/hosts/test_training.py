@@ -7,6 +7,8 @@ import re
 import shutil
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_hosts_train_one_model(hosts, blobs, distribution):
     assert not second.model_file.exists()
     assert (first.failure, second.failure) == (None, None)
     assert "processed a total of 60000 examples" in first.log
-    assert "quality_metric: host=127.0.0.1, train msd" in first.log
+    assert f"quality_metric: host={made[0].name}, train msd" in first.log
     assert "has saved the model" in second.log
     for host in made:
         assert "Traceback" not in host.log
@@ -73,11 +75,34 @@ def test_the_same_job_gives_the_same_model(hosts, blobs):
     np.testing.assert_array_equal(*models)
 
 
+def test_the_leader_serves_the_pages_of_dask_where_that_is_asked_for(hosts, blobs):
+    pytest.importorskip("bokeh", reason="bokeh, which draws the pages, is not installed")
+    first, second = hosts(blobs, copies=100, dashboard="true")
+    second.start()
+    first.start()
+    first.wait_until_it_reads()
+    with urllib.request.urlopen(f"http://{first.name}:8787/status", timeout=20) as answer:
+        assert b"Dask" in answer.read()
+    assert [first.wait(), second.wait()] == [0, 0], first.log
+    assert "distributed." not in first.log
+
+
+def test_no_pages_are_served_unasked(hosts, blobs):
+    first, second = hosts(blobs, copies=100)
+    second.start()
+    first.start()
+    first.wait_until_it_reads()
+    for page in ("status", "info/main/workers.html", "json/counts.json", "metrics"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{first.name}:8787/{page}", timeout=20)
+    assert [first.wait(), second.wait()] == [0, 0], first.log
+
+
 def test_a_host_without_data_takes_part(hosts, blobs):
     made = hosts(blobs, "ShardedByS3Key")
     (made[1].base / "input/data/train/part-00.pbr").unlink()
     assert run(made) == [0, 0], made[0].log
-    assert n_read(made[0]) == ({"127.0.0.1": 30_000, "127.0.0.2": 0}, 30_000)
+    assert n_read(made[0]) == ({made[0].name: 30_000, made[1].name: 0}, 30_000)
 
 
 class TestRefusals:
@@ -106,7 +131,7 @@ class TestRefusals:
         made = hosts(blobs, "ShardedByS3Key", feature_dim="4")
         assert run(made) == [2, 2], made[0].log
         for host in made:
-            assert "host 127.0.0.1: feature_dim=4 does not fit the data" in host.failure
+            assert f"host {made[0].name}: feature_dim=4 does not fit the data" in host.failure
 
     def test_too_few_rows(self, hosts, blobs):
         made = hosts(blobs[:40], "ShardedByS3Key", k="50")
@@ -124,9 +149,9 @@ class TestRefusals:
 
     def test_a_port_that_is_taken(self, hosts, blobs):
         made = hosts(blobs, host_timeout_s="3")
-        with socket.create_server(("127.0.0.1", 8786)):
+        with socket.create_server((made[0].name, 8786)):
             assert run(made) == [3, 3]
-        assert "no scheduler can be started at 127.0.0.1: " in made[0].failure
+        assert f"no scheduler can be started at {made[0].name}: " in made[0].failure
         assert "Traceback" not in made[0].log
 
     def test_hyperparameters(self, hosts, blobs):
@@ -178,7 +203,7 @@ class TestTls:
         wanted = json.loads((made[1].base / "input/config/hyperparameters.json").read_text())
         made[1].configure("hyperparameters", wanted | self.options(certificates, "stranger"))
         assert run(made) == [3, 3], made[1].log
-        assert "host 127.0.0.2 did not come within host_timeout_s=6" in made[0].failure
+        assert f"host {made[1].name} did not come within host_timeout_s=6" in made[0].failure
 
     def test_one_without_certificates_is_not_let_in(self, hosts, blobs, certificates):
         made = hosts(blobs, host_timeout_s="6", **self.options(certificates))

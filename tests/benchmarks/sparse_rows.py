@@ -1,6 +1,7 @@
 """Clustering sparse rows: time, memory and quality, beside scikit-learn and beside unfolded rows.
 
-    python tests/benchmarks/sparse.py [--shapes 200000x1000x20x20 ...] [--rounds 3] [--json FILE]
+    python tests/benchmarks/sparse_rows.py [--shapes 200000x1000x20x20 ...] [--rounds 3]
+        [--json FILE]
 
 Shapes are ROWSxFEATURESxVALUESxCLUSTERS: rows of about so many values each, drawn like texts. A
 topic for each cluster has words of its own, some common and most rare, beside words that all have;
