@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from onepass.artifact.files import write_atomically
+from onepass.artifact.files import Writing, write_atomically, write_together
 from onepass.errors import PlatformError
 
 
@@ -109,3 +109,37 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(small_disk):
         write_atomically(path, lambda file: file.write(bytes(2**20)))
     assert path.read_bytes() == b"old"
     assert list(small_disk.iterdir()) == [path]
+
+
+class TestTogether:
+    def test_all_are_written(self, tmp_path):
+        write_together([Writing(tmp_path / n, lambda file: file.write(b"new")) for n in "ab"])
+        assert [(tmp_path / n).read_bytes() for n in "ab"] == [b"new"] * 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+    @pytest.mark.parametrize("what", ["writing", "checking"])
+    def test_none_is_new_where_one_cannot_be_written(self, tmp_path, what):
+        for name in "ab":
+            (tmp_path / name).write_bytes(b"old")
+
+        def fail(_file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def write(file):
+            file.write(b"new")
+
+        last = (fail, None) if what == "writing" else (write, fail)
+        with pytest.raises(PlatformError, match=r"cannot write .*/b: No space left"):
+            write_together([Writing(tmp_path / "a", write), Writing(tmp_path / "b", *last)])
+        assert [(tmp_path / n).read_bytes() for n in "ab"] == [b"old"] * 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+    def test_what_was_written_is_looked_at_before_it_takes_its_place(self, tmp_path):
+        path, seen = tmp_path / "a", []
+        path.write_bytes(b"old")
+
+        def look(file):
+            seen.append((file.read(), path.read_bytes()))
+
+        write_together([Writing(path, lambda file: file.write(b"new"), look)])
+        assert seen == [(b"new", b"old")]

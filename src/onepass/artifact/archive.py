@@ -14,6 +14,9 @@ from typing import BinaryIO
 from onepass.artifact.files import write_atomically
 from onepass.errors import DecodeError, TooLargeError
 
+ARCHIVES = (".tar.gz", ".tgz")
+"""What the names of archives end with."""
+
 MAX_MEMBERS = 10_000
 MAX_READ_BYTES = 2**20
 """The longest header accepted (names and attributes may stand in headers of any length), and the
@@ -24,6 +27,9 @@ _MAX_HEADERS_BYTES = 2**23
 
 _MAX_OTHER_BYTES = 2**24
 """What an archive may unfold to beside the file: other files, headers and zeros at the end."""
+
+_MOST_LOOKED_AT = 2**36
+"""How far an archive is unfolded to see whether a file is in it."""
 
 _BROKEN = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
 """What a broken archive makes `tarfile` raise; the last two where a header holds absurd numbers."""
@@ -95,6 +101,27 @@ def member_bytes(archive: Path, name: str, *, limit_bytes: int) -> int:
     """
     with _member(archive, name, limit_bytes) as (_, found):
         return found.size
+
+
+def has_member(archive: Path, name: str) -> bool:
+    """Whether there is a file of this name at the root of a ``.tar.gz``.
+
+    Raises
+    ------
+    DecodeError
+        When the archive is broken.
+    """
+    try:
+        with gzip.open(archive) as zipped:
+            headers = _Headers(zipped, _MOST_LOOKED_AT)
+            with tarfile.open(fileobj=headers, mode="r:") as tar:
+                return any(member.name.removeprefix("./") == name for member in tar)
+    except DecodeError as error:
+        raise error.within(str(archive)) from error
+    except _BROKEN as error:
+        raise DecodeError(
+            f"this is no readable .tar.gz archive: {error}", source=str(archive)
+        ) from error
 
 
 @contextmanager

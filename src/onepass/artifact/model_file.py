@@ -6,19 +6,18 @@ trained was called.
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
+from typing import BinaryIO
 
-from onepass.artifact.archive import member_bytes, read_member
-from onepass.artifact.files import write_atomically
+from onepass.artifact.archive import ARCHIVES, member_bytes, read_member
+from onepass.artifact.files import Writing, find_file, write_together
 from onepass.cluster.arrays import Rows
 from onepass.cluster.model import KMeansModel
-from onepass.errors import AlgorithmError, DecodeError, TooLargeError, UserError
+from onepass.errors import DecodeError, PlatformError, TooLargeError, UserError
 from onepass.formats.ndarray import read_centers, write_centers
 
 MODEL_FILE = "model_algo-1"
 MODEL_ARCHIVE = "model.tar.gz"
-_ARCHIVES = (".tar.gz", ".tgz")
 MAX_MODEL_BYTES = 2**34
 """The largest model read: 16 GiB."""
 
@@ -42,12 +41,20 @@ def save_model(model: KMeansModel, directory: Path | str) -> Path:
     PlatformError
         When it cannot be written; a model that stood there before is left as it was.
     """
-    path = Path(directory) / MODEL_FILE
+    writing = writing_of_model(model, Path(directory))
+    write_together([writing])
+    return writing.path
+
+
+def writing_of_model(model: KMeansModel, directory: Path) -> Writing:
+    """Return how a model is written: it is read back before it takes its place."""
     data = write_centers(model.centers)
-    write_atomically(path, lambda file: file.write(data))
-    if path.read_bytes() != data:
-        raise AlgorithmError(f"{path} does not read back as it was written")
-    return path
+
+    def check(file: BinaryIO) -> None:
+        if file.read() != data:
+            raise PlatformError("a model does not read back as it was written; look at the disk")
+
+    return Writing(directory / MODEL_FILE, lambda file: file.write(data), check)
 
 
 def load_model(path: Path | str) -> KMeansModel:
@@ -66,8 +73,8 @@ def load_model(path: Path | str) -> KMeansModel:
     """
     path = Path(path)
     try:
-        path = _file(path)
-        if path.name.endswith(_ARCHIVES):
+        path = find_file(path, (MODEL_FILE, MODEL_ARCHIVE), "model")
+        if path.name.endswith(ARCHIVES):
             return KMeansModel(
                 _decode(read_member(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES), path)
             )
@@ -90,8 +97,8 @@ def model_bytes(path: Path | str) -> int:
     """
     path = Path(path)
     try:
-        path = _file(path)
-        if path.name.endswith(_ARCHIVES):
+        path = find_file(path, (MODEL_FILE, MODEL_ARCHIVE), "model")
+        if path.name.endswith(ARCHIVES):
             return member_bytes(path, MODEL_FILE, limit_bytes=MAX_MODEL_BYTES)
         return path.stat().st_size
     except OSError as error:
@@ -100,29 +107,6 @@ def model_bytes(path: Path | str) -> int:
 
 def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot read the model {path}: {error.strerror or error}")
-
-
-def _file(path: Path) -> Path:
-    """Return the file that holds a model."""
-    if path.is_dir():
-        path = _find_in(path)
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-        raise UserError(f"cannot read the model {path}: it is no regular file")
-    return path
-
-
-def _find_in(directory: Path) -> Path:
-    for name in (MODEL_FILE, MODEL_ARCHIVE):
-        path = directory / name
-        if path.is_file():
-            if not path.resolve().is_relative_to(directory.resolve()):
-                raise UserError(f"{path} is a link that leads out of its directory")
-            return path
-    found = sorted(path.name + "/" * path.is_dir() for path in directory.iterdir())[:5]
-    raise UserError(
-        f"there is no model in {directory}: expected a file {MODEL_FILE} or {MODEL_ARCHIVE}, "
-        f"found {', '.join(found) or 'nothing'}"
-    )
 
 
 def _decode(data: bytes, path: Path) -> Rows:

@@ -202,7 +202,8 @@ def estimate_from(
 def scaled_weights(of_strata: Doubles, sample: Sample[Any] | Weighed, used: Flags) -> Doubles:
     """Scale the weights of the rows used so that each stratum's add up to what it weighs."""
     weights = np.where(used, sample.weights, 0.0)
-    received = np.bincount(sample.strata, weights, len(of_strata))
+    # Of nothing, counts are integers.
+    received = np.bincount(sample.strata, weights, len(of_strata)).astype(np.float64, copy=False)
     scale = np.divide(of_strata, received, out=np.zeros_like(received), where=received > 0)
     weights *= scale[sample.strata]
     return weights

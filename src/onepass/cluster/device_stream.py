@@ -33,6 +33,7 @@ from onepass.cluster.finish import Finished, finish
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError, is_loaded
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
+from onepass.cluster.state import State
 from onepass.cluster.stream import FINISHING, Stream
 from onepass.cluster.summary import Absorbed, Summary, n_starting
 from onepass.cluster.trials import TrialSettings
@@ -90,6 +91,11 @@ class DeviceStream(Stream[Rows]):
     def n_centers(self) -> int:
         """Weighted centers that stand for the rows absorbed."""
         return self._there.summary.n_centers if self._there else super().n_centers
+
+    @property
+    def n_opened(self) -> int:
+        """Rows that were far enough from all centers to become one."""
+        return self._there.summary.n_opened if self._there else super().n_opened
 
     @property
     def complete(self) -> bool:
@@ -168,6 +174,16 @@ class DeviceStream(Stream[Rows]):
         if there is None:
             return super().measure(centers)
         return there.measure(self._fitted(len(there)), centers)
+
+    def state(self) -> State:
+        """Return all that has been learnt: the batch that waits on a device ends here."""
+        self.land()
+        return super().state()
+
+    def _go_on(self) -> None:
+        """Have batches of the size that they have after the first: of a device, if there is one."""
+        if self._has_gpu():
+            self._buffer.batch_size = self.batch_rows
 
     def depart(self) -> FillingBatch | None:
         """Go on on the device, where there is one; returns what rows are to be put into.

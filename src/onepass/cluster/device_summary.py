@@ -75,6 +75,7 @@ class DeviceSummary:
         self._gpu, self._origin, self._fits = gpu, origin, fits
         self._capacity = summary.capacity
         self._n_openings = n_openings(summary.capacity)
+        self.n_opened = summary.n_opened
         room = most_centers(summary.capacity, len(summary))
         self._held = new_holdings(gpu, room, d)
         self.weights = summary.weights
@@ -138,6 +139,7 @@ class DeviceSummary:
         while n_opened := int(told["n_opened"]):
             self._open(batch.rows, opened[:n_opened], found)
             room -= n_opened
+            self.n_opened += n_opened
             if not (told["flooded"] and room):
                 break
             terms = terms._replace(room=room)
@@ -195,6 +197,7 @@ class DeviceSummary:
         means = np.divide(sums, weights[:, None], out=centers + 0.0, where=weights[:, None] > 0)
         summary.centers, summary.sums = means.astype(np.float32), sums
         summary.service_cost = float(self._gpu.get(self._service)[0])
+        summary.n_opened = self.n_opened
         return summary
 
     def _fill(self, summary: Summary) -> None:

@@ -30,6 +30,7 @@ from onepass.cluster.parameters import Auto, Parameters, check_seed
 from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.scaled import ScaledStream
 from onepass.cluster.seeding import Seeding
+from onepass.cluster.state import State, refuse_unless
 from onepass.cluster.trials import TrialSettings
 from onepass.cluster.workers import one_blas_thread
 from onepass.errors import UserError
@@ -99,6 +100,8 @@ class KMeans(Estimator):
         Centers that the last further epoch has moved; with none, more epochs change nothing.
     n_centers_ : int
         Weighted centers that stand for the rows absorbed.
+    n_opened_ : int
+        Rows that were far enough from all of these to become one.
     short_term_msd_, long_term_msd_ : float
         Mean squared distance of rows to the summary's centers when they arrived: of about the
         last ten batches, and of all. The first rising above the second tells of drift.
@@ -321,6 +324,79 @@ class KMeans(Estimator):
             self._begun(other._stream.n_features, sparse=other._stream.sparse).merge(other._stream)
         return self
 
+    def state(self) -> State:
+        """Return all that has been learnt of the rows taken so far, to be kept elsewhere.
+
+        Returns
+        -------
+        State
+            Facts that JSON can hold, and arrays: views, which are to be used before anything else
+            is done. `onepass.artifact.state_file` writes and reads it.
+
+        Raises
+        ------
+        UserError
+            When no rows have been taken.
+        """
+        if self._stream is None:
+            raise UserError("no rows have been taken: there is no state to be kept")
+        facts, arrays = self._stream.state()
+        names = getattr(self, "feature_names_in_", None)
+        kept = ("n_clusters", "center_factor", "batch_size", "half_life", "reservoir_bytes")
+        more = {
+            "parameters": {name: getattr(self, name) for name in kept},
+            "feature_names": None if names is None else list(names),
+        }
+        return State(facts | more, arrays)
+
+    @one_blas_thread
+    def restore(self, state: State) -> Self:
+        """Go on where another instance has left off; what this one has taken is forgotten.
+
+        Parameters
+        ----------
+        state : State
+            From `state`. With the parameters of that instance, all that follows is what would have
+            followed there, bit for bit where rows are taken on a processor. With other ones, such
+            as another `n_clusters`, what has been learnt is gone on with by these.
+
+        Raises
+        ------
+        DecodeError
+            When it is no state, or a damaged one.
+        """
+        n_features, share = state.count("n_features"), state.number("share")
+        refuse_unless(n_features, "its n_features is 0")
+        refuse_unless(0 < share <= 1, f"its share is {share}")
+        sparse = bool(state.fact("is_sparse", bool))
+        names = state.facts.get("feature_names")
+        are_names = isinstance(names, list) and len(names) == n_features
+        refuse_unless(names is None or are_names, "its feature_names are not those of its features")
+        self._forget()
+        self._share = share
+        self._begun(n_features, sparse=sparse).restore(state)
+        if names is not None:
+            self.feature_names_in_ = np.array([str(name) for name in names], object)
+        return self
+
+    def begin_with(self, centers: npt.ArrayLike, n_rows: int) -> Self:
+        """Go on from final centers of rows of which nothing else is known.
+
+        Parameters
+        ----------
+        centers : array-like of shape (n_centers, n_features)
+        n_rows : int
+            How many rows they stand for together: what they weigh beside those that follow. Each
+            stands for as many as the others. How far these rows were from them counts as 0 in the
+            msd.
+        """
+        rows = check_weighted(centers, None).rows
+        if n_rows < 1 or isinstance(rows, SparseRows) or not len(rows):
+            raise UserError(f"n_rows={n_rows} of {len(rows)} centers must be a whole number from 1")
+        self._forget()
+        self._begun(rows.shape[1]).begin_with(rows, n_rows)
+        return self
+
     @one_blas_thread
     def finalize(self) -> Self:
         """Make the final centers of all rows taken so far.
@@ -418,6 +494,11 @@ class KMeans(Estimator):
     def short_term_msd_(self) -> float:
         """Mean squared distance of the latest rows to the centers that absorbed them."""
         return self._stream.short_term_msd if self._stream else 0.0
+
+    @property
+    def n_opened_(self) -> int:
+        """Rows that were far enough from all centers of the summary to become one."""
+        return self._stream.n_opened if self._stream else 0
 
     @property
     def long_term_msd_(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Labels, Rows, Weighted, WeightedRows
 from onepass.cluster.parameters import Parameters
@@ -12,6 +13,7 @@ from onepass.cluster.reservoir import Reservoir, dense_reservoir, sparse_reservo
 from onepass.cluster.row_buffer import Buffer, RowBuffer, SparseRowBuffer
 from onepass.cluster.seeding import Seeding
 from onepass.cluster.sparse_summary import SparseSummary
+from onepass.cluster.state import State
 from onepass.cluster.summary import Absorbed, Summary
 from onepass.sparse import SparseRows
 
@@ -25,6 +27,7 @@ class AnySummary(Protocol[_R_contra]):
     weights: Doubles
     scatter: Doubles
     service_cost: float
+    n_opened: int
 
     @property
     def centers(self) -> Rows:
@@ -33,6 +36,12 @@ class AnySummary(Protocol[_R_contra]):
     def __len__(self) -> int: ...
     def as_rows(self) -> WeightedRows:
         """Return the centers as weighted rows."""
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all that is known of the centers: views."""
+
+    def restore(self, state: State) -> None:
+        """Have the centers of another summary instead of one's own."""
 
     def start(
         self, data: Weighted[_R_contra], seeding: Seeding, rng: np.random.Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
 from onepass.cluster.offers import Kept, Offer, Sample, stand_for
 from onepass.cluster.row_stores import DenseStore, R, RowStore, SparseStore
+from onepass.cluster.state import State, of_rows, refuse_unless
 from onepass.sparse import SparseRows
 
 _COLUMNS = "_keys", "_log2_weights", "_log2_chances", "_strata"
@@ -61,6 +63,7 @@ class Reservoir(Generic[R]):
 
     def __init__(self, capacity: int, store: RowStore[R], least: int = 1) -> None:
         self.capacity = capacity
+        self._wanted = capacity
         self._store: RowStore[R] = store
         self._least = least
         room = self._room
@@ -114,9 +117,16 @@ class Reservoir(Generic[R]):
         log2_weights = np.log2(weights[which]) + log2_age
         self._insert(_Keyed(rows, which, keys, log2_weights, log2_chances, strata[which]))
 
-    def kept(self) -> Kept[R]:
-        """Return all that is held: views."""
-        if self._store.size > self.capacity:
+    def kept(self, *, compact: bool = True) -> Kept[R]:
+        """Return all that is held: views.
+
+        Parameters
+        ----------
+        compact : bool
+            Drop the rows beyond the capacity first. Which ones are kept does not depend on when
+            that is done, but the order they stand in does.
+        """
+        if compact and self._store.size > self.capacity:
             self._compact()
         held = slice(0, self._store.size)
         return Kept(
@@ -136,6 +146,65 @@ class Reservoir(Generic[R]):
         columns = kept.keys, kept.log2_weights, kept.log2_chances, kept.strata
         self._insert(_Keyed(kept.rows, which, *columns))
         self._log2_threshold = min(kept.log2_threshold, self._log2_threshold)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what is kept as arrays: views."""
+        kept = self.kept(compact=False)
+        return of_rows("sample", kept.rows) | {
+            "sample_keys": kept.keys,
+            "sample_log2_weights": kept.log2_weights,
+            "sample_log2_chances": kept.log2_chances,
+            "sample_strata": kept.strata,
+        }
+
+    def restore(self, state: State, rows: R, n_strata: int, log2_later: float) -> None:
+        """Keep what another reservoir has kept, and nothing else.
+
+        Parameters
+        ----------
+        state : State
+            With what `arrays` has returned.
+        rows : ndarray of shape (n, n_features), float32; or SparseRows
+            Those of the state.
+        n_strata : int
+            Centers of the summary.
+        log2_later : float
+            How many half-lives earlier this stream began than that one.
+        """
+        keys, log2_weights, log2_chances = (
+            state.array(f"sample_{name}", np.float64, (len(rows),))
+            for name in ("keys", "log2_weights", "log2_chances")
+        )
+        strata = state.array("sample_strata", np.int32, (len(rows),))
+        in_range = not len(strata) or (strata.min() >= 0 and strata.max() < n_strata)
+        refuse_unless(in_range, f"its sample_strata are not all among {n_strata} centers")
+        capacity, wanted = _capacities(state)
+        if wanted == self._wanted:
+            self.capacity = capacity
+        threshold = state.facts.get("log2_threshold")
+        if threshold is not None:
+            threshold = float(state.fact("log2_threshold", (int, float)))
+            refuse_unless(math.isfinite(threshold), "its log2_threshold is not finite")
+        self.keep(
+            Kept(
+                rows,
+                keys - log2_later,
+                log2_weights + log2_later,
+                log2_chances + log2_later,
+                strata,
+                np.inf if threshold is None else threshold - log2_later,
+            )
+        )
+
+    @property
+    def capacities(self) -> tuple[int, int]:
+        """The capacity now, and as it was at first."""
+        return self.capacity, self._wanted
+
+    @property
+    def log2_threshold(self) -> float | None:
+        """Of the keys of rows kept; None as long as every row is."""
+        return None if np.isinf(self._log2_threshold) else self._log2_threshold
 
     def absorb(self, other: Reservoir[Any], first_stratum: int, *, log2_later: float) -> None:
         """Take over the rows of another reservoir.
@@ -248,6 +317,13 @@ class Reservoir(Generic[R]):
         for name in _COLUMNS:
             column = getattr(self, name)
             column[holes] = column[movers]
+
+
+def _capacities(state: State) -> tuple[int, int]:
+    given = state.fact("n_sampled", list)
+    is_pair = len(given) == 2 and all(type(n) is int for n in given)
+    refuse_unless(is_pair and 0 < given[0] <= given[1], f"its n_sampled is {given}")
+    return given[0], given[1]
 
 
 def dense_reservoir(capacity: int, n_features: int) -> Reservoir[Rows]:

@@ -61,6 +61,10 @@ class Buffer(ABC, Generic[R]):
         self._n_rows = 0
         return rest
 
+    def held(self) -> Weighted[R]:
+        """Return what is kept, which stays."""
+        return self._held()
+
     @abstractmethod
     def _held(self) -> Weighted[R]:
         """Return what is kept."""

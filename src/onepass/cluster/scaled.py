@@ -18,6 +18,7 @@ from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import dense_parts, sparse_parts
 from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.scale import Scale, rescale
+from onepass.cluster.state import State, of_rows, refuse_unless, state_of_centers
 from onepass.cluster.stream import Stream
 from onepass.cluster.trials import TrialSettings
 from onepass.sparse import SparseRows
@@ -64,6 +65,11 @@ class ScaledStream:
     def n_centers(self) -> int:
         """Weighted centers that stand for the rows absorbed."""
         return self._stream.n_centers
+
+    @property
+    def n_opened(self) -> int:
+        """Rows that were far enough from all centers to become one."""
+        return self._stream.n_opened
 
     @property
     def total_weight(self) -> float:
@@ -127,6 +133,29 @@ class ScaledStream:
             dense, self._stream, self.sparse = self._stream, self._new_stream(sparse=True), True
             self._stream.merge(dense)
         self._stream.merge(other._stream)
+
+    def state(self) -> State:
+        """Return all that has been learnt, to be gone on with by `restore`."""
+        facts, arrays = self._stream.state()
+        scale = {"exponent": self._scale.exponent, "peak": self._scale.peak}
+        more = {"n_features": self.n_features, "is_sparse": self.sparse, "share": self._share}
+        return State(facts | scale | more, arrays)
+
+    def restore(self, state: State) -> None:
+        """Go on where another stream of as many features, and as sparse, has left off."""
+        self._scale.exponent = int(state.fact("exponent", int))
+        self._scale.peak = state.number("peak")
+        limit = 2**11
+        refuse_unless(abs(self._scale.exponent) < limit, f"its exponent is {self._scale.exponent}")
+        self._stream.restore(state, sparse=self.sparse)
+
+    def begin_with(self, centers: Rows, n_rows: int) -> None:
+        """Go on from final centers alone; see `onepass.cluster.state.state_of_centers`."""
+        self._scale.exponent = self._scale.wanted(peak(centers))
+        state = state_of_centers(rescale(centers, -self._scale.exponent), n_rows)
+        nothing = as_sparse(centers[:0]) if self.sparse else centers[:0]
+        rows = of_rows("sample", nothing) | of_rows("held", nothing)
+        self._stream.restore(State(state.facts, {**state.arrays, **rows}), sparse=self.sparse)
 
     def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows, Weighted, WeightedRows
 from onepass.cluster.embedding import coordinates_by
@@ -19,10 +21,12 @@ from onepass.cluster.kernels import sparse
 from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.seeding import Seeding, choose_rows
+from onepass.cluster.state import State, refuse_unless
 from onepass.cluster.summary import (
     LEAST_WEIGHT,
     Absorbed,
     Summary,
+    centers_of,
     n_openings,
     n_starting,
     own_centers,
@@ -63,6 +67,7 @@ class SparseSummary:
         self.capacity = capacity
         self.n_features = n_features
         self.service_cost = 0.0
+        self.n_opened = 0
         self._max_openings = n_openings(capacity)
         self.weights: Doubles = np.empty(0)
         self.scatter: Doubles = np.empty(0)
@@ -83,6 +88,38 @@ class SparseSummary:
     def as_rows(self) -> WeightedRows:
         """Return the centers as weighted rows."""
         return WeightedRows(self.centers, self.weights)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all that is known of the centers: views."""
+        return {
+            "summary_sums": self.sums[:, : len(self)],
+            "summary_squares": self.squares,
+            "summary_weights": self.weights,
+            "summary_scatter": self.scatter,
+        }
+
+    def restore(self, state: State) -> None:
+        """Have the centers of another summary, of any capacity, instead of one's own.
+
+        Where there are no sums, they are made of the centers, which are rounded.
+        """
+        if "summary_sums" in state.arrays:
+            weights = state.array("summary_weights", np.float64, (None,))
+            scatter = state.array("summary_scatter", np.float64, weights.shape)
+            squares = state.array("summary_squares", np.float64, weights.shape)
+            sums = state.array("summary_sums", np.float64, (self.n_features, len(weights)))
+            least = min((a.min(initial=0) for a in (scatter, squares)), default=0)
+            refuse_unless((weights > 0).all(), "its summary_weights are not all above 0")
+            refuse_unless(least >= 0, "its summary_scatter or its summary_squares are below 0")
+        else:
+            centers, weights, scatter = centers_of(state, self.n_features)
+            sums = (centers * weights[:, None]).T
+            squares = np.einsum("ij,ij->j", sums, sums)
+        self.weights, self.scatter, self.squares = np.empty((3, 0))
+        places = self._more(weights, scatter, squares)
+        self.sums[:, places] = sums
+        self.service_cost = state.number("service_cost")
+        self.n_opened = state.count("n_opened")
 
     def start(
         self, data: Weighted[SparseRows], seeding: Seeding, rng: np.random.Generator
@@ -109,6 +146,7 @@ class SparseSummary:
             openings = choose_openings(data, nearest.sq_distances, coins, price, room)
             if len(openings.rows):
                 nearest = self._open(data.rows, nearest, openings.rows)
+                self.n_opened += len(openings.rows)
             room = room - len(openings.rows) if openings.flooded else 0
         self._move(data, nearest)
         return Absorbed(*nearest)
@@ -145,6 +183,7 @@ class SparseSummary:
         places = self._more(other.weights, other.scatter, squares)
         self.sums[:, places] = sums
         self.service_cost += other.service_cost
+        self.n_opened += other.n_opened
 
     def consolidate(self) -> Labels:
         """Merge the pairs of centers whose union costs least, until there is room again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import AnySummary, Parts, R
 from onepass.cluster.reservoir import Reservoir
 from onepass.cluster.row_buffer import Buffer
+from onepass.cluster.state import State, of_rows, refuse_unless
 from onepass.cluster.summary import Absorbed
 from onepass.cluster.trials import TrialSettings
-from onepass.errors import UserError
+from onepass.errors import DecodeError, UserError
 from onepass.sparse import SparseRows
 
 _SHORT_TERM = 0.1
@@ -81,6 +82,11 @@ class Stream(Generic[R]):
         return len(self.summary)
 
     @property
+    def n_opened(self) -> int:
+        """Rows that were far enough from all centers to become one."""
+        return self.summary.n_opened
+
+    @property
     def n_values_a_row(self) -> float:
         """How many values a row has on average: of sparse rows, of those in the sample."""
         return _mean_values(self._reservoir.rows)
@@ -135,6 +141,69 @@ class Stream(Generic[R]):
         self.summary.rescale(exponent)
         self._reservoir.rescale(exponent)
         self.short_term_msd = math.ldexp(self.short_term_msd, -2 * exponent)
+
+    def state(self) -> State:
+        """Return all that has been learnt; see `restore`."""
+        half_life = self._parameters.half_life
+        held = self._buffer.held()
+        facts = {
+            "n_taken": self.n_taken,
+            "total_weight": self.total_weight,
+            "short_term_msd": self.short_term_msd,
+            "service_cost": self.summary.service_cost,
+            "n_opened": self.summary.n_opened,
+            "log2_threshold": self._reservoir.log2_threshold,
+            "n_sampled": list(self._reservoir.capacities),
+            "n_in_batch": self._buffer.batch_size,
+            "half_life": half_life,
+            "random": self._rng.bit_generator.state,
+        }
+        arrays = self.summary.arrays() | self._reservoir.arrays() | of_rows("held", held.rows)
+        return State(facts, arrays | {"held_weights": held.weights})
+
+    def restore(self, state: State, *, sparse: bool) -> None:
+        """Go on where another stream has left off; this one has taken nothing.
+
+        With the same parameters, all that follows is what would have followed there, bit for bit.
+
+        Parameters
+        ----------
+        state : State
+            Of a stream of as many features; other parameters may differ from this one's.
+        sparse : bool
+            Whether its rows are sparse, as this one's are.
+
+        Raises
+        ------
+        DecodeError
+            When something of it cannot be.
+        """
+        self.n_taken = state.count("n_taken")
+        self.total_weight = state.number("total_weight")
+        self.short_term_msd = state.number("short_term_msd")
+        self.summary.restore(state)
+        refuse_unless(len(self.summary) > 0 or not self.n_taken, "it has rows and no centers")
+        refuse_unless(self.total_weight > 0 or not self.n_taken, "its rows weigh nothing")
+        self._restore_sample(state, sparse=sparse)
+        self._rng = _generator(state.fact("random", dict))
+        held = state.rows("held", self.n_features, sparse=sparse)
+        weights = state.array("held_weights", np.float64, (len(held),))
+        refuse_unless((weights > 0).all(), "its held_weights are not all above 0")
+        if self.n_taken:
+            self._go_on()
+        self._make_room()
+        self.push(Weighted(cast("R", held), weights))
+
+    def _restore_sample(self, state: State, *, sparse: bool) -> None:
+        half_life = state.number("half_life")
+        lasted = self.n_taken / half_life if half_life else 0.0
+        rows = cast("R", state.rows("sample", self.n_features, sparse=sparse))
+        later = self._half_lives() - lasted
+        self._reservoir.restore(state, rows, len(self.summary), later)
+
+    def _go_on(self) -> None:
+        """Have batches of the size that they have after the first."""
+        self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
 
     def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
@@ -221,6 +290,16 @@ class Stream(Generic[R]):
         """Choose which of n rows of the sample centers are fitted to; the others measure them."""
         rng = np.random.default_rng((self._seed, _HOLDING_OUT))
         return rng.random(n) >= _HELD_OUT
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    """Return a generator of random numbers that goes on where another has left off."""
+    generator = np.random.default_rng(0)
+    try:
+        generator.bit_generator.state = state
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        raise DecodeError(f"its random numbers cannot be gone on with: {error!r}") from error
+    return generator
 
 
 def _mean_values(rows: Rows | SparseRows) -> float:

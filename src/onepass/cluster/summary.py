@@ -14,9 +14,10 @@ clustering", 2016.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
 from onepass.cluster.kernels import cpu
@@ -25,6 +26,7 @@ from onepass.cluster.kernels.results import Holdings
 from onepass.cluster.openings import choose_openings
 from onepass.cluster.pivots import Pivots
 from onepass.cluster.seeding import Seeding, choose_rows
+from onepass.cluster.state import State, refuse_unless
 from onepass.cluster.ward import Groups, Partners, cheapest_partners, consolidate
 
 _STARTING_SHARE = 0.7
@@ -85,6 +87,8 @@ class Summary:
         Sum of weighted squared distances of the rows each has absorbed to their mean.
     service_cost : float
         Sum of weighted squared distances between rows and the centers that absorbed them.
+    n_opened : int
+        Rows that have become centers of their own: far ones, and those that were the first.
 
     Notes
     -----
@@ -95,6 +99,7 @@ class Summary:
     def __init__(self, capacity: int, n_features: int) -> None:
         self.capacity = capacity
         self.service_cost = 0.0
+        self.n_opened = 0
         self._max_openings = n_openings(capacity)
         self.centers: Rows = np.empty((0, n_features), np.float32)
         self.weights: Doubles = np.empty(0)
@@ -111,6 +116,30 @@ class Summary:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return all that is known of the centers: views."""
+        return {
+            "summary_centers": self.centers,
+            "summary_sums": self.sums,
+            "summary_weights": self.weights,
+            "summary_scatter": self.scatter,
+        }
+
+    def restore(self, state: State) -> None:
+        """Have the centers of another summary, of any capacity, instead of one's own.
+
+        Where there are no sums, they are made of the centers, which are rounded.
+        """
+        centers, weights, scatter = centers_of(state, self.centers.shape[1])
+        sums = centers * weights[:, None]
+        if "summary_sums" in state.arrays:
+            sums = state.array("summary_sums", np.float64, centers.shape)
+        self._keep(np.empty(0, np.intp))
+        self._append(centers, weights, sums, scatter)
+        self.service_cost = state.number("service_cost")
+        self.n_opened = state.count("n_opened")
+        self._search.choose(self.centers, self.weights)
 
     def search_by(self, searcher: Searcher | None) -> None:
         """Have searches made by something; by the processor, without."""
@@ -159,6 +188,7 @@ class Summary:
             openings = choose_openings(data, nearest.sq_distances, coins, price, room)
             if len(openings.rows):
                 nearest = self._open(data.rows, nearest, openings.rows)
+                self.n_opened += len(openings.rows)
             room = room - len(openings.rows) if openings.flooded else 0
         self._move(data, nearest)
         return Absorbed(*nearest)
@@ -186,6 +216,7 @@ class Summary:
         """Take over the centers of another summary, which is not changed."""
         self._append(other.centers, other.weights, other.sums, other.scatter)
         self.service_cost += other.service_cost
+        self.n_opened += other.n_opened
 
     def consolidate(self) -> Labels:
         """Merge the pairs of centers whose union costs least, until there is room again.
@@ -268,6 +299,16 @@ class Summary:
         place[kept] = np.arange(len(kept))
         self._keep(kept)
         return absorbed._replace(labels=place[absorbed.labels])
+
+
+def centers_of(state: State, n_features: int) -> tuple[Rows, Doubles, Doubles]:
+    """Return the centers, the weights and the scatter of a summary that has been kept."""
+    weights = state.array("summary_weights", np.float64, (None,))
+    refuse_unless((weights > 0).all(), "its summary_weights are not all above 0")
+    scatter = state.array("summary_scatter", np.float64, weights.shape)
+    refuse_unless((scatter >= 0).all(), "its summary_scatter is below 0")
+    centers = state.array("summary_centers", np.float32, (len(weights), n_features))
+    return centers, weights, scatter
 
 
 def n_starting(capacity: int) -> int:

@@ -1,8 +1,8 @@
 """Every hyperparameter, declared once: its type, range, default and meaning.
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
-``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``, ``tls_...``
-and ``dashboard`` are ours.
+``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``,
+``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state`` and ``model_rows`` are ours.
 """
 
 from __future__ import annotations
@@ -176,6 +176,24 @@ class Hyperparameters:
         "Whether the leader of several hosts serves Dask's pages at port 8787 (an addition of "
         "Onepass).",
         "false",
+    )
+    state_sample_mib: int = _declare(
+        whole(0, 2**20),
+        "Of the sample, how much is kept in state_algo-1, beside the model, for later jobs to go "
+        "on with (an addition of Onepass).",
+        "4",
+    )
+    whole_state: bool = _declare(
+        flag(),
+        "Whether all that has been learnt is written to output/data, too, whatever its size (an "
+        "addition of Onepass).",
+        "false",
+    )
+    model_rows: int | Literal["auto"] = _declare(
+        auto_or(whole(1)),
+        "How many rows a model stands for of which nothing but its centers is given in the channel "
+        "'model' (an addition of Onepass). auto: 1,000 a center.",
+        "auto",
     )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),

@@ -14,6 +14,8 @@ from onepass.sagemaker.paths import Paths
 
 DEFAULT_HOST = "algo-1"
 DEFAULT_CONTENT_TYPE = "application/x-recordio-protobuf"
+MODEL_CONTENT_TYPE = "application/x-sagemaker-model"
+MODEL_CONTENT_TYPES = (MODEL_CONTENT_TYPE, "application/x-tar", "application/gzip")
 _WRAPPERS = ("None", "RecordIO")
 _E = TypeVar("_E", bound=StrEnum)
 
@@ -83,6 +85,8 @@ class JobInput:
         All that take part, sorted: each knows itself by its place among them.
     interface : str
         Of the network that they meet in; empty where the platform names none.
+    model : Path or None
+        The directory of the channel 'model': what is to be gone on with.
     """
 
     hyperparameters: Hyperparameters
@@ -92,6 +96,7 @@ class JobInput:
     ignored: tuple[str, ...]
     hosts: tuple[str, ...] = (DEFAULT_HOST,)
     interface: str = ""
+    model: Path | None = None
 
     def channel(self, name: str) -> Channel:
         """Return the channel of a name, which the job has."""
@@ -137,9 +142,33 @@ def read_job_input(paths: Paths) -> JobInput:
     if "train" not in channels:
         found = ", ".join(sorted(names)) or "none"
         raise UserError(f"the channel 'train' is required; the job has: {found}")
-    ignored = tuple(sorted(names - {"train", "test"}))
+    ignored = tuple(sorted(names - {"train", "test", "model"}))
     train, test = channels["train"], channels.get("test")
-    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface)
+    model = _model(paths, described.get("model", {})) if "model" in names else None
+    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model)
+
+
+def _model(paths: Paths, described: Any) -> Path:
+    """Return the directory of the channel 'model'."""
+    channel = _channel(paths, "model", described)
+    content_type = described.get("ContentType") or MODEL_CONTENT_TYPE
+    if content_type not in MODEL_CONTENT_TYPES:
+        accepted = ", ".join(MODEL_CONTENT_TYPES)
+        raise UserError(
+            f"channel 'model': ContentType={content_type!r} is not accepted: it must be one of "
+            f"{accepted}"
+        )
+    if channel.mode == InputMode.PIPE or channel.uri:
+        raise UserError(
+            "channel 'model': a model is read from files; TrainingInputMode must be File or "
+            "FastFile, and S3Uri be left out"
+        )
+    if channel.distribution != Distribution.REPLICATED:
+        raise UserError(
+            "channel 'model': S3DistributionType='ShardedByS3Key' is not accepted: a model is for "
+            "all hosts; it must be FullyReplicated"
+        )
+    return channel.directory
 
 
 def _channel(paths: Paths, name: str, described: Any) -> Channel:

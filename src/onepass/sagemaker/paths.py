@@ -56,6 +56,11 @@ class Paths:
         return self.base / "output"
 
     @property
+    def output_data(self) -> Path:
+        """What is packed as ``output.tar.gz``, beside the model."""
+        return self.output / "data"
+
+    @property
     def failure(self) -> Path:
         """Why the job failed; its first 1,024 characters become the failure reason."""
         return self.output / "failure"

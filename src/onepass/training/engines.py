@@ -239,7 +239,8 @@ class GpuEngine:
 
     def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
         """Make the pass."""
-        shards = [kmeans.set_params(device=self.device(0))]
+        first = kmeans.set_params(device=self.device(0))
+        shards = [first.restore(first.state()) if first.n_samples_seen_ else first]
         if len(readers) > 1:
             _log.info("%d GPUs share the data", len(readers))
             shards = [

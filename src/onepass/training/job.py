@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar
 
 from onepass.artifact.archive import pack
-from onepass.artifact.model_file import MODEL_ARCHIVE, save_model
+from onepass.artifact.model_file import MODEL_ARCHIVE
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of
 from onepass.distributed.passes import EnoughError, Seen, ShardError, Tell
@@ -33,6 +33,7 @@ from onepass.training.readers import (
 )
 from onepass.training.refusals import explained
 from onepass.training.stopping import Stopping, Told
+from onepass.training.update import save, take_up, tell_drift
 
 _log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Job:
         self._progress, self._stopping = told
         self._log = JobLog(job.host)
         self._kmeans = make_kmeans(job.hyperparameters)
+        self._before = take_up(self._kmeans, job)
         self._seen = Seen()
         self._n_bad_test_records = 0
         self._engines = engines
@@ -140,6 +142,7 @@ class Job:
             if self._stopping.asked or not self._refine(epoch):
                 break
         self._log.train_msd(self._kmeans)
+        tell_drift(self._kmeans, self._before)
         model_file, archive = self._save()
         scores = self._score()
         self._log.times()
@@ -168,18 +171,17 @@ class Job:
             self._kmeans.merge(merged)
         self._log.lap("read and summarise")
         self._log.epoch(0, self._seen)
+        n_rows = self._kmeans.n_samples_seen_
         if self._stopping.asked:
-            if self._seen.n_rows < self._wanted.k:
+            if n_rows < self._wanted.k:
                 raise StoppedError(
-                    f"stopped by SIGTERM when {self._seen.n_rows} rows had been read, fewer than "
+                    f"stopped by SIGTERM when {n_rows} rows had been read, fewer than "
                     f"k={self._wanted.k}"
                 )
-            _log.warning(
-                "stopped by SIGTERM: this is the model of the %d rows read", self._seen.n_rows
-            )
-        if self._seen.n_rows < self._wanted.k:
+            _log.warning("stopped by SIGTERM: this is the model of the %d rows read", n_rows)
+        if n_rows < self._wanted.k:
             raise UserError(
-                f"channel 'train' has {self._seen.n_rows} rows, fewer than k={self._wanted.k} "
+                f"channel 'train' has {n_rows} rows, fewer than k={self._wanted.k} "
                 "clusters; lower k, or add data"
             )
 
@@ -213,7 +215,7 @@ class Job:
         return self._kmeans.n_moved_ > 0
 
     def _save(self) -> tuple[Path, Path]:
-        model_file = save_model(self._kmeans.to_model(), self._paths.model)
+        model_file = save(self._kmeans, self._before, self._wanted, self._paths)
         archive = self._paths.output / MODEL_ARCHIVE
         pack(self._paths.model, archive)
         _log.info("saved %s and %s", model_file, archive)
