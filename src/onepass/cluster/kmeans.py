@@ -438,6 +438,22 @@ class KMeans(Estimator):
         return self._adopt(finished.centers, self._stream)
 
     @one_blas_thread
+    def resume_with(self, centers: Rows, n_iter: int) -> Self:
+        """Have the final centers that another instance has made of the same rows.
+
+        Parameters
+        ----------
+        centers : ndarray of shape (n_clusters, n_features), float32
+        n_iter : int
+            Passes that were made for them.
+        """
+        if self._stream is None:
+            raise UserError("no rows have been taken: there is nothing to be gone on with")
+        self._adopt(centers, self._stream)
+        self.n_iter_ = n_iter
+        return self
+
+    @one_blas_thread
     def refine(self, batches: Iterable[Batch]) -> float:
         """Make one exact step of Lloyd's algorithm over all the data: a further epoch.
 

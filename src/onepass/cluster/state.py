@@ -92,6 +92,10 @@ class State(NamedTuple):
             raise DecodeError(f"its {name} is not finite throughout")
         return array
 
+    def centers(self, name: str, shape: tuple[int, int]) -> Rows:
+        """Return an array of centers."""
+        return self.array(name, np.float32, shape)
+
     def rows(self, name: str, n_features: int, *, sparse: bool) -> Rows | SparseRows:
         """Return rows that `of_rows` has taken apart."""
         if not sparse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from onepass.errors import DecodeError
 
 SHOWN = 5
@@ -15,6 +17,10 @@ class BadRecords:
     ----------
     n_allowed : int
         The first bad one more is an error; with 0 it is raised as it is.
+    n : int
+        That have been passed over before.
+    first : sequence of str
+        What was told of them.
 
     Attributes
     ----------
@@ -23,10 +29,10 @@ class BadRecords:
         The first few, each with its place and what is wrong with it.
     """
 
-    def __init__(self, n_allowed: int = 0) -> None:
+    def __init__(self, n_allowed: int = 0, n: int = 0, first: Sequence[str] = ()) -> None:
         self._n_allowed = n_allowed
-        self.n = 0
-        self.first: list[str] = []
+        self.n = n
+        self.first = list(first)
 
     def pass_over(self, error: DecodeError) -> None:
         """Count a bad record, or raise what is wrong with it.

@@ -48,6 +48,11 @@ class DenseBatch:
     ----------
     n_rows, n_features : int
         There is room for.
+
+    Attributes
+    ----------
+    limit : int
+        Rows that may be put in.
     """
 
     def __init__(self, n_rows: int, n_features: int) -> None:
@@ -56,6 +61,7 @@ class DenseBatch:
         self._rows = np.frombuffer(memory, np.float32, n_rows * n_features)
         self._rows = self._rows.reshape(n_rows, n_features)
         self.n_rows = 0
+        self.limit = n_rows
 
     @property
     def full(self) -> bool:
@@ -64,7 +70,7 @@ class DenseBatch:
 
     def fill(self, file: RowFile) -> int:
         """Decode rows; see `Batch`."""
-        n = file.decode(self._rows[self.n_rows :]).n_rows
+        n = file.decode(self._rows[self.n_rows : self.limit]).n_rows
         self.n_rows += n
         return n
 

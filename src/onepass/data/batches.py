@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple, TypeAlias
 from onepass.data.ahead import Stop, ahead
 from onepass.data.bad_records import BadRecords
 from onepass.data.batch import Batch, Choice, DenseBatch, SparseBatch, UndecidedBatch
-from onepass.data.sources import Pipe, Source, is_compressed, n_bytes_of
-from onepass.data.streams import OpenSource
+from onepass.data.position import Position
+from onepass.data.record_file import RecordFile
+from onepass.data.sources import Pipe, Source, Span, is_compressed, n_bytes_of
+from onepass.data.streams import Opened, OpenSource
 from onepass.data.table_format import RECORDS, RowFile, TableFormat
-from onepass.errors import DecodeError
+from onepass.errors import DecodeError, PlatformError
 from onepass.formats.arrays import Rows
 from onepass.sparse import SparseRows
 
@@ -52,6 +54,8 @@ class BatchReader:
         Read so far, compressed as they are.
     bad : BadRecords
         What has been passed over, up to what is read ahead.
+    position : Position
+        Behind the batch that was yielded last; see `resume`.
 
     Notes
     -----
@@ -85,6 +89,15 @@ class BatchReader:
         self.n_rows = 0
         self.n_bytes = 0
         self.bad = BadRecords(max_bad_records)
+        self.position = self._first = Position()
+
+    def resume(self, position: Position) -> None:
+        """Have the rows begin behind a position of an earlier reader of the same sources.
+
+        Where it lies in a plain file of records, that is gone on with there; anything else is read
+        from its beginning once more, and the rows before the position are passed over.
+        """
+        self._first = position
 
     def __iter__(self) -> Generator[Rows | SparseRows, None, None]:
         """Yield batches of batch_rows rows.
@@ -99,31 +112,82 @@ class BatchReader:
             When a file cannot be read.
         """
         with closing(ahead(self._read, _N_BATCHES)) as read:
-            for batch, self.n_rows, self.n_bytes in read:
+            for batch, position in read:
+                self.position = position
+                self.n_rows, self.n_bytes = position.n_rows, position.n_bytes
                 if len(batch):
                     yield batch
 
     def _read(self, stop: Stop) -> Generator[_Read, None, None]:
         """Read all sources, into each of a ring of batches in turn."""
-        self.bad = BadRecords(self.max_bad_records)
+        place = self._first
+        self.bad = BadRecords(self.max_bad_records, place.n_bad, place.first_bad)
         choice = Choice()
         n_most = min(self.batch_rows, most_rows(self.sources, self._format, enough=self.batch_rows))
         ring = cycle([self._new_batch(n_most, choice) for _ in range(_N_BATCHES)])
-        batch, n_rows, n_bytes = next(ring), 0, 0
+        batch = next(ring)
         before: RowFile | None = None
-        for source in self.sources:
-            with OpenSource(source, stop) as open_source:
+        for source in self.sources[place.source :]:
+            n_passed = 0 if self._goes_by_bytes(source, place) else place.n_rows_here
+            if n_passed:
+                place = place.beginning_of_source()
+                self.bad = BadRecords(self.max_bad_records, place.n_bad, place.first_bad)
+            with OpenSource(_behind(source, place), stop) as open_source:
+                n_before = place.n_bytes_before + place.n_bytes_here
                 for opened in open_source.objects():
-                    file = self._format.open(opened, self.n_features)
+                    file = self._format.open(_from_start(opened, source), self.n_features)
                     file.follow(before)
                     before = file
+                    if place.n_bytes_here and isinstance(file, RecordFile):
+                        file.resume(place.n_records_here, place.n_bytes_here)
+                    n = self._pass_over(file, opened.name, n_passed)
+                    n_passed -= n
+                    place = self._moved(place, n, file, n_before + open_source.n_read)
                     while (n := self._fill(batch, file, opened.name)) or batch.full:
-                        n_rows += n
+                        place = self._moved(place, n, file, n_before + open_source.n_read)
                         if batch.full:
-                            yield _Read(batch.take(), n_rows, n_bytes + open_source.n_read)
+                            yield _Read(batch.take(), place)
                             batch = next(ring)
-                n_bytes += open_source.n_read
-        yield _Read(batch.take(), n_rows, n_bytes)
+                place = self._moved(place, 0, before, n_before + open_source.n_read).next_source()
+            if n_passed:
+                raise PlatformError(
+                    f"{source.path} has {n_passed} rows fewer than it had when it was read before; "
+                    "no file may change until a job is done"
+                )
+        yield _Read(batch.take(), place)
+
+    def _goes_by_bytes(self, source: Source, place: Position) -> bool:
+        """Whether a source can be gone on with where the next record begins."""
+        is_records = isinstance(source, Span) and self._format is RECORDS
+        return bool(is_records and place.n_bytes_here) and not is_compressed(source.path)
+
+    def _moved(self, place: Position, n: int, file: RowFile | None, n_bytes: int) -> Position:
+        """Return the place behind more rows of a file."""
+        n_bytes_here, n_records = file.n_passed if isinstance(file, RecordFile) else (0, 0)
+        return place._replace(
+            n_rows=place.n_rows + n,
+            n_rows_here=place.n_rows_here + n,
+            n_bytes=n_bytes,
+            n_bytes_here=n_bytes_here,
+            n_records_here=n_records,
+            n_bad=self.bad.n,
+            first_bad=tuple(self.bad.first),
+        )
+
+    def _pass_over(self, file: RowFile, name: str, n_rows: int) -> int:
+        """Pass over the first rows of a file that has been read before; returns how many."""
+        if not n_rows:
+            return 0
+        room = DenseBatch(min(n_rows, max(1, _MOST_VALUES // self.n_features)), self.n_features)
+        n_passed = 0
+        while n_passed < n_rows:
+            room.take()
+            room.limit = n_rows - n_passed
+            n = self._fill(room, file, name)
+            if not n:
+                break
+            n_passed += n
+        return n_passed
 
     def _new_batch(self, n_most: int, choice: Choice) -> Batch:
         room = max(1, _MOST_VALUES // self.n_features)
@@ -166,8 +230,19 @@ class _Read(NamedTuple):
     """A batch, and what has been read up to its end."""
 
     batch: Rows | SparseRows
-    n_rows: int
-    n_bytes: int
+    position: Position
+
+
+def _behind(source: Source, place: Position) -> Source:
+    """Return what of a source lies behind a place."""
+    if isinstance(source, Span) and place.n_bytes_here:
+        return source._replace(start=source.start + place.n_bytes_here)
+    return source
+
+
+def _from_start(opened: Opened, source: Source) -> Opened:
+    """Return an object whose positions count from where its source begins."""
+    return opened._replace(start=source.start) if isinstance(source, Span) else opened
 
 
 def most_rows(

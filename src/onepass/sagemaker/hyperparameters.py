@@ -2,7 +2,8 @@
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
 ``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``,
-``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state`` and ``model_rows`` are ours.
+``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state``, ``model_rows`` and
+``checkpoint_interval_s`` are ours.
 """
 
 from __future__ import annotations
@@ -194,6 +195,12 @@ class Hyperparameters:
         "How many rows a model stands for of which nothing but its centers is given in the channel "
         "'model' (an addition of Onepass). auto: 1,000 a center.",
         "auto",
+    )
+    checkpoint_interval_s: int = _declare(
+        whole(0, 86_400),
+        "Seconds between two checkpoints, which are kept where there is a directory for them (an "
+        "addition of Onepass).",
+        "60",
     )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),

@@ -56,6 +56,11 @@ class Paths:
         return self.base / "output"
 
     @property
+    def checkpoints(self) -> Path:
+        """Is there when checkpoints are wanted: kept in step with S3, and there again later."""
+        return self.base / "checkpoints"
+
+    @property
     def output_data(self) -> Path:
         """What is packed as ``output.tar.gz``, beside the model."""
         return self.output / "data"

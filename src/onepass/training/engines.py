@@ -21,6 +21,7 @@ from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel
 from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import n_centers_of
+from onepass.training.checkpoints import Checkpoints
 from onepass.training.readers import is_text, may_be_taken_raw, reader_of, readers_of
 from onepass.training.record_feed import is_packed, is_plain
 from onepass.training.tasks import Score
@@ -82,14 +83,21 @@ class LocalEngines:
     wanted : Hyperparameters
     gpus : sequence of int
         Those that can be used, by their numbers.
+    checkpoints : Checkpoints
+        Of the one pass, where processors make it.
     """
 
-    def __init__(self, wanted: Hyperparameters, gpus: Sequence[int]) -> None:
-        self._wanted, self._gpus = wanted, gpus
+    def __init__(
+        self, wanted: Hyperparameters, gpus: Sequence[int], checkpoints: Checkpoints
+    ) -> None:
+        self._wanted, self._gpus, self._checkpoints = wanted, gpus, checkpoints
 
     def of_pass(self, channel: Channel) -> Engine:
         """Return where the one pass is made."""
-        return engine_of_pass(channel, self._wanted, self._gpus)
+        engine = engine_of_pass(channel, self._wanted, self._gpus)
+        if isinstance(engine, HostEngine):
+            engine.checkpoints = self._checkpoints
+        return engine
 
     def of_model(self, channel: Channel) -> Engine:
         """Return where the rows of a channel are searched among the final centers."""
@@ -177,7 +185,15 @@ def _whole(
 
 
 class HostEngine:
-    """Processes of this host."""
+    """Processes of this host.
+
+    Attributes
+    ----------
+    checkpoints : Checkpoints or None
+        Where each shard of the one pass keeps what it has learnt.
+    """
+
+    checkpoints: Checkpoints | None = None
 
     def __init__(self, channel: Channel, wanted: Hyperparameters, host: Host = ALONE) -> None:
         self._channel, self._wanted, self._host = channel, wanted, host
@@ -201,7 +217,8 @@ class HostEngine:
         if len(readers) > 1:
             _log.info("%d processes share the data", len(readers))
             kmeans = kmeans.shard(len(readers))
-        return run_pass(partial(tasks.summarise, kmeans), readers, tell)
+        task = partial(tasks.summarise, kmeans, checkpoints=self.checkpoints)
+        return run_pass(task, readers, tell)
 
     def step(
         self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell

@@ -25,6 +25,7 @@ from onepass.sagemaker.inputs import JobInput
 from onepass.sagemaker.outcome import StoppedError
 from onepass.sagemaker.paths import Paths
 from onepass.training.algorithm import make_kmeans, united, usable_gpus
+from onepass.training.checkpoints import Checkpoints, Keeper
 from onepass.training.engines import Engine, Engines, LocalEngines
 from onepass.training.log import JobLog, log_setup
 from onepass.training.progress import Progress
@@ -104,8 +105,10 @@ def train(
         for channel in (job.train, job.test):
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
-        engines = LocalEngines(job.hyperparameters, [gpu.index for gpu in gpus])
-        return Job(job, paths, Told(progress, stopping or Stopping()), engines).run()
+        checkpoints = Checkpoints(paths.checkpoints, job.host, job.hyperparameters)
+        engines = LocalEngines(job.hyperparameters, [gpu.index for gpu in gpus], checkpoints)
+        told = Told(progress, stopping or Stopping())
+        return Job(job, paths, told, engines, checkpoints).run()
     except DecodeError as error:
         raise explained(error, job.hyperparameters) from error
 
@@ -120,9 +123,18 @@ class Job:
     told : Told
     engines : Engines
         Where its stages are done.
+    checkpoints : Checkpoints, optional
+        Where it keeps what it has learnt.
     """
 
-    def __init__(self, job: JobInput, paths: Paths, told: Told, engines: Engines) -> None:
+    def __init__(
+        self,
+        job: JobInput,
+        paths: Paths,
+        told: Told,
+        engines: Engines,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self._job = job
         self._wanted = job.hyperparameters
         self._paths = paths
@@ -132,13 +144,13 @@ class Job:
         self._before = take_up(self._kmeans, job)
         self._seen = Seen()
         self._n_bad_test_records = 0
-        self._engines = engines
+        self._engines, self._checkpoints = engines, checkpoints
+        self._keeper = Keeper(None, 0)
 
     def run(self) -> Trained:
         """Run it, from the first row to the scores."""
-        self._stream()
-        self._finish()
-        for epoch in range(1, self._wanted.epochs):
+        n_done = self._learn()
+        for epoch in range(n_done + 1, self._wanted.epochs):
             if self._stopping.asked or not self._refine(epoch):
                 break
         self._log.train_msd(self._kmeans)
@@ -161,10 +173,25 @@ class Job:
             self._n_bad_test_records,
         )
 
-    def _stream(self) -> None:
-        """Make the one pass."""
+    def _learn(self) -> int:
+        """Make the pass and the final centers, or take them up; returns the further epochs made."""
         engine = self._engines.of_pass(self._job.train)
         readers = engine.readers()
+        if self._checkpoints is not None:
+            self._keeper = self._checkpoints.of_job(self._kmeans, readers)
+        self._seen, n_done = self._keeper.resume_job(self._kmeans)
+        if not self._seen.n_rows:
+            if self._checkpoints is not None:
+                self._checkpoints.tell_of_others(self._kmeans, readers)
+            self._stream(engine, readers)
+            if not self._stopping.asked:
+                self._keeper.keep_job(self._kmeans, self._seen, 0)
+        if not n_done:
+            self._finish()
+        return n_done
+
+    def _stream(self, engine: Engine, readers: Sequence[BatchReader]) -> None:
+        """Make the one pass."""
         take = partial(engine.summarise, self._kmeans, readers)
         merged = tree(self._pass("one pass over the data", take, engine, readers), united)
         if merged is not self._kmeans:
@@ -210,6 +237,7 @@ class Job:
         _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
         self._log.lap("further epochs")
         self._log.epoch(epoch, self._seen)
+        self._keeper.keep_job(self._kmeans, self._seen, epoch)
         if not self._kmeans.n_moved_:
             _log.info("no center has moved: further epochs would change nothing")
         return self._kmeans.n_moved_ > 0

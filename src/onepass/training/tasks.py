@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import NamedTuple
 
 from onepass.cluster.batches import WeightedSamples, check_weighted
@@ -13,6 +13,7 @@ from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
 from onepass.distributed.passes import EnoughError, Seen, Tell
+from onepass.training.checkpoints import Checkpoints, Keeper
 
 
 class Score(NamedTuple):
@@ -27,13 +28,22 @@ def united_scores(one: Score, other: Score) -> Score:
     return Score(one.ssd + other.ssd, one.n_rows + other.n_rows)
 
 
-def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
+def summarise(
+    kmeans: KMeans, reader: BatchReader, tell: Tell, *, checkpoints: Checkpoints | None = None
+) -> KMeans:
     """Take one shard's part of the pass, or as much of it as is wanted."""
-    with closing(iter(reader)) as batches, suppress(EnoughError):
-        for i, batch in enumerate(batches, start=1):
-            kmeans.partial_fit(batch)
-            msds = kmeans.short_term_msd_, kmeans.long_term_msd_
-            tell(Seen(reader.n_rows, reader.n_bytes, i, *msds, reader.bad.n))
+    keeper = checkpoints.of_shard(kmeans, reader) if checkpoints else Keeper(None, 0)
+    n = keeper.resume(kmeans, reader)
+    try:
+        with closing(iter(reader)) as batches:
+            for batch in batches:
+                kmeans.partial_fit(batch)
+                n += 1
+                msds = kmeans.short_term_msd_, kmeans.long_term_msd_
+                tell(Seen(reader.n_rows, reader.n_bytes, n, *msds, reader.bad.n))
+                keeper.keep_if_due(kmeans, reader, n)
+    except EnoughError:
+        keeper.keep(kmeans, reader, n)
     return kmeans.flush()
 
 
