@@ -141,3 +141,15 @@ def test_hosts():
     table = run("hosts", "--rows", 20_000, "--rounds", 1)
     for way in ("one worker", "two processes", "two hosts", "a cluster"):
         assert re.search(rf"\| {way} \|.* \| 20,000 \|", table)
+
+
+@pytest.mark.slow
+def test_kills():
+    table = run("kills", "--kills", 2, "--stops", 1, "--rows", 60_000, "--workers", 1)
+    assert len(table.splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_updates():
+    table = run("updates", "--days", 2, "--rows", 4_000, "--seeds", 1)
+    assert len(table.splitlines()) == 5

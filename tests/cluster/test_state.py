@@ -236,3 +236,22 @@ def test_arrays_that_make_no_sense_are_refused(kind, dense, sparse):
 def test_what_has_taken_nothing_has_no_state():
     with pytest.raises(UserError, match="no rows have been taken"):
         KMeans(4).state()
+
+
+class TestSizes:
+    @pytest.mark.parametrize("kind", ["dense", "sparse"])
+    def test_they_are_exact_while_all_rows_are_kept(self, kind, dense, sparse):
+        rows = (sparse if kind == "sparse" else dense)[:8_000]
+        kmeans = KMeans(5).partial_fit(rows).finalize()
+        expected = np.bincount(kmeans.predict(rows), minlength=5)
+        np.testing.assert_array_equal(kmeans.cluster_sizes(), expected)
+
+    @pytest.mark.parametrize("kind", ["dense", "sparse"])
+    def test_they_are_near_where_rows_were_dropped(self, kind, dense, sparse):
+        rows = sparse if kind == "sparse" else dense
+        kmeans = KMeans(5, reservoir_bytes=300_000).partial_fit(rows).finalize()
+        assert kmeans.msd_error_ > 0
+        sizes = kmeans.cluster_sizes()
+        expected = np.bincount(kmeans.predict(rows), minlength=5)
+        assert sizes.sum() == pytest.approx(40_000)
+        np.testing.assert_allclose(sizes, expected, rtol=0.1, atol=800)

@@ -11,6 +11,7 @@ import pytest
 
 from onepass import KMeans
 from onepass.artifact.model_file import load_model
+from onepass.artifact.state_file import load_state, save_state
 from onepass.cluster import device_finish, devices
 from onepass.cluster.device_core import SampleThere
 from onepass.cluster.epoch import united_steps
@@ -46,7 +47,13 @@ def small(monkeypatch):
 def run(emulated, monkeypatch, tmp_path, caplog):
     """Train on an emulated GPU, or several."""
 
-    def run(contents=None, content_type="application/x-recordio-protobuf", n_gpus=1, **given):
+    def run(
+        contents=None,
+        content_type="application/x-recordio-protobuf",
+        n_gpus=1,
+        before=None,
+        **given,
+    ):
         emulated(n_gpus=n_gpus)
         monkeypatch.setattr(devices, "visible_gpus", lambda: n_gpus)
         caplog.set_level(logging.INFO)
@@ -57,7 +64,10 @@ def run(emulated, monkeypatch, tmp_path, caplog):
         paths.hyperparameters.write_text(json.dumps(wanted))
         channel = {"ContentType": content_type, "TrainingInputMode": "File"}
         both = {"train": channel, "test": channel}
-        (paths.hyperparameters.parent / "inputdataconfig.json").write_text(json.dumps(both))
+        described = both | ({} if before is None else {"model": {}})
+        (paths.hyperparameters.parent / "inputdataconfig.json").write_text(json.dumps(described))
+        if before is not None:
+            save_state(before.state(), tmp_path / "input/data/model/state_algo-1")
         for name in both:
             folder = tmp_path / "input/data" / name
             folder.mkdir(parents=True)
@@ -122,6 +132,36 @@ def test_further_epochs_are_made_there(run, taken, caplog):
     n_made = sum("exact train msd" in message for message in caplog.messages)
     assert n_made in (1, 2)
     assert taken[0] > (2 + n_made) * 2300
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("n_gpus", [1, 2])
+def test_it_goes_on_from_what_a_processor_has_learnt(run, taken, n_gpus):
+    before = KMeans(3, center_factor=8, batch_size=100, device="cpu").partial_fit(rows_of(3000))
+    trained = run(
+        [write_rows(rows_of(1300)), write_rows(rows_of(1200))], n_gpus=n_gpus, before=before
+    )
+    assert is_right(trained)
+    assert min(taken.values()) > 1000
+    facts = load_state(trained.model_file.parent).facts
+    assert facts["n_taken"] == 5500
+    assert sum(facts["cluster_sizes"]) == pytest.approx(5500)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_a_gpu_has_learnt_is_gone_on_with_by_a_processor(emulated):
+    emulated(n_gpus=1)
+    rows = rows_of(6000)
+    there = KMeans(3, center_factor=8, batch_size=100, device="gpu").partial_fit(rows[:3000])
+    assert there.n_opened_ >= 0
+    here = KMeans(3, center_factor=8, batch_size=100, device="cpu").restore(there.state())
+    here.partial_fit(rows[3000:]).finalize()
+    assert here.n_samples_seen_ == 6000
+    gaps = np.sqrt(((here.cluster_centers_[:, None] - MEANS) ** 2).sum(axis=2)).min(axis=0)
+    assert gaps.max() < 0.2
+    again = KMeans(3, center_factor=8, batch_size=100, device="gpu").restore(here.state())
+    again.partial_fit(rows).finalize()
+    assert again.n_samples_seen_ == 12_000
 
 
 @pytest.mark.usefixtures("small")

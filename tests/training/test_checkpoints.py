@@ -197,3 +197,18 @@ def test_a_disk_that_is_full_of_them_does_not_end_the_job(opt_ml, rows):
     finally:
         subprocess.run(["umount", str(opt_ml.base / "checkpoints")], check=True)
     assert len(load_model(opt_ml.model_file).centers) == 20
+
+
+def test_a_job_that_is_stopped_again_and_again_leaves_a_model(opt_ml, rows):
+    lay_out(opt_ml, rows)
+    add_much(opt_ml)
+    process = start(opt_ml)
+    wait_for_checkpoint(opt_ml, process)
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.003)
+    assert process.returncode == 0, log(opt_ml)
+    assert "this is the model of the" in log(opt_ml)
+    assert len(load_model(opt_ml.archive).centers) == 20
+    assert load_state(opt_ml.archive).facts["n_taken"] > 0
+    assert opt_ml.failure is None

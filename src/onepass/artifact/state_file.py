@@ -71,18 +71,18 @@ def now() -> str:
 
 
 def has_state(path: Path) -> bool:
-    """Whether a directory, or the archive of a model in it, holds a state.
+    """Whether a directory, or the archive of a model, there or in it, holds a state.
 
     Raises
     ------
     UserError
         When what it holds cannot be read.
     """
-    if (path / STATE_FILE).exists() or not (path / MODEL_ARCHIVE).exists():
-        return (path / STATE_FILE).exists()
-    if (path / MODEL_FILE).exists():
-        return False
-    return has_member(path / MODEL_ARCHIVE, STATE_FILE)
+    if path.is_dir():
+        if (path / STATE_FILE).exists() or (path / MODEL_FILE).exists():
+            return (path / STATE_FILE).exists()
+        path = path / MODEL_ARCHIVE
+    return path.name.endswith(ARCHIVES) and path.exists() and has_member(path, STATE_FILE)
 
 
 def load_state(path: Path | str) -> State:

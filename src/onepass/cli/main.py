@@ -185,6 +185,22 @@ def serve(base: Path, port: int | None) -> None:
 
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def describe(model: Path, *, as_json: bool) -> None:
+    """Tell what is known of a model: clusters, features, rows seen, msd, dates, what it came from.
+
+    MODEL is a model_algo-1, a model.tar.gz or a directory that holds either, of Onepass or of
+    Amazon's k-means.
+
+    Exit codes: 0 told; 1 a bug of ours; 2 something you can mend; 3 the machine.
+    """
+    from onepass.cli.describe import run_description
+
+    raise SystemExit(run_description(model, as_json=as_json))
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--output", "-o", default="-", help="The file to write; by default standard output.")
 @click.option("--content-type", help="What INPUT holds; by default, as each name tells.")

@@ -1,4 +1,4 @@
-"""Rows that are not here: what to do with them is known by who knows where they are."""
+"""What is done by rooms above this one, for users who ask the classes here for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def is_elsewhere(X: Any) -> bool:
 def collections() -> ModuleType:
     """Return what learns from collections.
 
-    This is the one import from below: whoever gives rows of Dask to `KMeans` asks for it.
+    This and the next are the only imports from below: whoever gives rows of Dask to `KMeans` asks
+    for it.
 
     Raises
     ------
@@ -30,3 +31,10 @@ def collections() -> ModuleType:
             f"rows of Dask need the package {error.name}: install onepass-kmeans[hosts]"
         ) from error
     return collections
+
+
+def models() -> ModuleType:
+    """Return what reads models, and makes others of them."""
+    from onepass.convert import models
+
+    return models

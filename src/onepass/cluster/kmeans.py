@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Rows
+from onepass.cluster.arrays import Doubles, Rows
 from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
 from onepass.cluster.device_plan import find_gpu_for
 from onepass.cluster.devices import Device
@@ -378,6 +378,18 @@ class KMeans(Estimator):
         if names is not None:
             self.feature_names_in_ = np.array([str(name) for name in names], object)
         return self
+
+    @one_blas_thread
+    def cluster_sizes(self) -> Doubles:
+        """Estimate what the rows of each cluster weigh, without reading any again.
+
+        Returns
+        -------
+        ndarray of shape (n_clusters,), float64
+            Of all rows taken, as far as they have not faded; exact as long as all of them are kept.
+        """
+        centers = self._model().centers
+        return self._begun(centers.shape[1]).sizes(centers)
 
     def begin_with(self, centers: npt.ArrayLike, n_rows: int) -> Self:
         """Go on from final centers of rows of which nothing else is known.

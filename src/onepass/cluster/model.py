@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from onepass.cluster.arrays import Flags, Floats, Labels, Rows
 from onepass.cluster.batches import Given, Samples, as_dense, check_weights, checked
+from onepass.cluster.elsewhere import models
 from onepass.cluster.kernels.cpu import (
     Nearest,
     NearestInDouble,
@@ -70,6 +72,47 @@ class KMeansModel:
         fixed = self.centers.view()
         fixed.flags.writeable = False  # as what is made of them once is used ever after
         object.__setattr__(self, "centers", fixed)
+
+    @classmethod
+    def load(cls, path: Path | str) -> KMeansModel:
+        """Read a model, whoever wrote it: Onepass, Amazon's k-means image or ``mxnet.nd.save``.
+
+        Parameters
+        ----------
+        path : Path or str
+            A ``model_algo-1``, a ``model.tar.gz``, a directory that holds either, or the address of
+            one of these files in S3, ``s3://bucket/key``.
+
+        Raises
+        ------
+        UserError
+            Saying what was found when there is no model, or why it cannot be read.
+        """
+        model: KMeansModel = models().load(path)
+        return model
+
+    def save_npz(self, path: Path | str) -> Path:
+        """Write the centers for NumPy: ``numpy.load(path)["centers"]``.
+
+        Returns
+        -------
+        Path
+            The file, written atomically.
+        """
+        written: Path = models().save_npz(self, path)
+        return written
+
+    def to_sklearn(self) -> Any:
+        """Return a fitted `sklearn.cluster.KMeans` with these centers."""
+        return models().to_sklearn(self)
+
+    def to_onnx(self) -> Any:
+        """Return an `onnx.ModelProto`: rows ``X``, float32, to ``labels`` and ``distances``.
+
+        Distances are Euclidean, not squared, as those of `assign`; where two centers are about as
+        close to a row, the label may be the other one's, as products are rounded.
+        """
+        return models().to_onnx(self)
 
     def __getstate__(self) -> dict[str, Rows]:
         """Leave out what another process makes of the centers for itself."""

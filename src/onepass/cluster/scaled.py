@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import Any
 
-from onepass.cluster.arrays import Rows, Weighted
+from onepass.cluster.arrays import Doubles, Rows, Weighted
 from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
 from onepass.cluster.core_set import Msd
 from onepass.cluster.device_plan import find_gpu_for
@@ -169,6 +169,10 @@ class ScaledStream:
         """Measure how far all rows are from their closest of `centers`."""
         value, error = self._stream.measure(rescale(centers, -self._scale.exponent))
         return Msd(self._unscaled(value), self._unscaled(error))
+
+    def sizes(self, centers: Rows) -> Doubles:
+        """Estimate what the rows closest to each of `centers` weigh."""
+        return self._stream.sizes(rescale(centers, -self._scale.exponent))
 
     def _new_stream(self, *, sparse: bool) -> Stream[Any]:
         wanted = self._parameters, self.n_features, self._share

@@ -8,9 +8,19 @@ from typing import Any, Generic, cast
 
 import numpy as np
 
-from onepass.cluster.arrays import Flags, Floats, Labels, Rows, Weighted, WeightedRows
+from onepass.cluster.arrays import (
+    Doubles,
+    Flags,
+    Floats,
+    Labels,
+    Rows,
+    Weighted,
+    WeightedAny,
+    WeightedRows,
+)
 from onepass.cluster.core_set import CoreSet, Msd, calibrate, estimate_msd, measure_rows
 from onepass.cluster.finish import Finished, Workshop, finish
+from onepass.cluster.kernels.cpu import nearest_centers
 from onepass.cluster.offers import Offer
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import AnySummary, Parts, R
@@ -25,6 +35,7 @@ from onepass.sparse import SparseRows
 _SHORT_TERM = 0.1
 FINISHING, _HOLDING_OUT = 1, 2
 _HELD_OUT = 1 / 8
+_MEASURED = 20_000
 _MOST_CHECKED = 2**24  # values
 
 
@@ -218,6 +229,21 @@ class Stream(Generic[R]):
         if self.complete:
             return measure_rows(Weighted(sample.rows, sample.weights), centers)
         return estimate_msd(self.summary, sample, self._fitted(len(sample.rows)), centers)
+
+    def sizes(self, centers: Rows) -> Doubles:
+        """Estimate what the rows closest to each of `centers` weigh; exact while all are kept.
+
+        From 20,000 rows of the sample at most, corrected by what the summary knows exactly.
+        """
+        self.flush()
+        self.land()
+        sample = self._reservoir.sample(self._half_lives())
+        data: WeightedAny = Weighted(sample.rows, sample.weights)
+        if not self.complete:
+            used = np.arange(len(sample.rows)) % max(1, len(sample.rows) // _MEASURED) == 0
+            data = calibrate(self.summary.as_rows(), sample, used).data
+        labels = nearest_centers(data.rows, centers).labels
+        return np.bincount(labels, data.weights, len(centers)).astype(np.float64, copy=False)
 
     def _take(self, data: Weighted[R]) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""

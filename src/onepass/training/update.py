@@ -131,6 +131,7 @@ def save(kmeans: KMeans, before: Before, wanted: Hyperparameters, paths: Paths) 
     about = {
         "hyperparameters": wanted.as_given(),
         "lineage": [*before.lineage, entry][-_REMEMBERED:],
+        "cluster_sizes": [round(size, 3) for size in kmeans.cluster_sizes().tolist()],
     }
     model = writing_of_model(kmeans.to_model(), paths.model)
     small = trimmed(state, wanted.state_sample_mib * 2**20)
