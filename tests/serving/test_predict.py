@@ -128,7 +128,7 @@ def test_a_model_may_be_the_archive_of_a_job(predict, put, base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data", [b"9,3,4\n9,10,1\n9,0,10.5", gzip.compress(b"9,3,4\n9,10,1\n9,0,10.5")]
+    "data", [b"9,3,4\n9,10,1\n9,0,10.5", gzip.compress(b"9,3,4\n9,10,1\n9,0,10.5", mtime=0)]
 )
 def test_standard_input_may_be_compressed_too(predict, data):
     told = ("--content-type", "text/csv; label_size=1", "--accept", "text/csv")

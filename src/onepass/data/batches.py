@@ -99,6 +99,11 @@ class BatchReader:
         """
         self._first = position
 
+    @property
+    def n_before(self) -> int:
+        """Rows before the position that was gone on from."""
+        return self._first.n_rows
+
     def __iter__(self) -> Generator[Rows | SparseRows, None, None]:
         """Yield batches of batch_rows rows.
 

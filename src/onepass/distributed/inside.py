@@ -35,6 +35,8 @@ class Count(NamedTuple):
     worker : str
     n_rows, n_bytes : int
     bad : BadRecords
+    n_before : int
+        Rows of these that had been read before, up to a checkpoint.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Count(NamedTuple):
     n_rows: int
     n_bytes: int
     bad: BadRecords
+    n_before: int = 0
 
 
 class Done(NamedTuple, Generic[_R]):
@@ -88,6 +91,11 @@ def base() -> Path:
     return Path(dask.config.get(BASE))
 
 
+def has_base() -> bool:
+    """Whether this worker's host takes part in a job of its own: not where a cluster was joined."""
+    return dask.config.get(BASE, None) is not None
+
+
 def do(task: SharedTask[_S, _R], shared: _S, shard: BatchReader, order: Order) -> Done[_R]:
     """Do a task for one shard."""
     worker = get_worker()
@@ -103,8 +111,8 @@ def do(task: SharedTask[_S, _R], shared: _S, shard: BatchReader, order: Order) -
             raise EnoughError
 
     result = named(lambda: task(shared, shard, tell))
-    count = Count(order.number, str(worker.name), shard.n_rows, shard.n_bytes, shard.bad)
-    return Done(result, (count,))
+    read = shard.n_rows, shard.n_bytes, shard.bad, shard.n_before
+    return Done(result, (Count(order.number, str(worker.name), *read),))
 
 
 def unite(how: Callable[[Any, Any], Any], one: Done[Any], other: Done[Any]) -> Done[Any]:

@@ -16,12 +16,14 @@ from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
 from onepass.distributed.crew import Crew, Piece, host_of
+from onepass.distributed.inside import base, has_base
 from onepass.distributed.passes import Tell
 from onepass.errors import DecodeError
 from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import united, usable_gpus
+from onepass.training.checkpoints import Checkpoints
 from onepass.training.configuration import check_channels
 from onepass.training.engines import engine_of_model, engine_of_pass, recount
 from onepass.training.readers import host_of as place_of
@@ -96,8 +98,17 @@ def summarise(
     """Take one shard's part of the pass."""
     kmeans = copy.deepcopy(template).set_params(device=device)
     if device == "cpu" or not is_raw:
-        return tasks.summarise(kmeans, reader, tell)
+        return tasks.summarise(kmeans, reader, tell, checkpoints=_checkpoints_here())
     return device_tasks.summarise(kmeans, reader, tell)
+
+
+def _checkpoints_here() -> Checkpoints | None:
+    """Return where shards are kept that are read on this host."""
+    if not has_base():
+        return None
+    paths = Paths(base())
+    job = read_job_input(paths)
+    return Checkpoints(paths.checkpoints, job.host, job.hyperparameters)
 
 
 def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
@@ -255,6 +266,8 @@ class CrewEngine:
             reader.n_rows, reader.n_bytes, reader.bad = count.n_rows, count.n_bytes, count.bad
             who = host_of(count.worker) if self._hosts else count.worker
             n_rows[who] = n_rows.get(who, 0) + count.n_rows
+            if count.n_before:
+                _log.info("%s has gone on from a checkpoint of %d rows", who, count.n_before)
         kind = "host" if self._hosts else "worker"
         for who, n in n_rows.items():
             _log.info("%s %s has read %d records", kind, who, n)

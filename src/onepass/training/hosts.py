@@ -16,6 +16,7 @@ from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, InputMode, JobInput
 from onepass.sagemaker.outcome import SUCCESS, error_of
 from onepass.sagemaker.paths import Paths
+from onepass.training.checkpoints import Checkpoints
 from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here
 from onepass.training.job import Job, Trained
 from onepass.training.log import log_setup
@@ -56,7 +57,8 @@ def train_on_hosts(job: JobInput, paths: Paths, told: Told) -> Trained | None:
     with lead(meeting, lambda: told.stopping.asked) as crew:
         _log.info("all %d hosts have come, with %d workers", len(job.hosts), crew.n_workers)
         crew.ask_hosts(job.hosts, check_here)
-        return Job(job, paths, told, CrewEngines(crew, job)).run()
+        checkpoints = Checkpoints(paths.checkpoints, job.host, job.hyperparameters)
+        return Job(job, paths, told, CrewEngines(crew, job), checkpoints).run()
 
 
 def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> Trained:
