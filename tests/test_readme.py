@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onepass import load_model
@@ -25,9 +26,11 @@ def python_block(mark):
     return block
 
 
-def test_the_python_block_runs_as_it_stands(tmp_path):
+def test_the_python_blocks_run_as_they_stand(tmp_path):
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    both = [python_block(f"from onepass import {name}") for name in ("KMeans, ", "KMeansModel")]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", python_block("from onepass import")],
+        [sys.executable, "-W", "error", "-c", "\n".join(both)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -36,6 +39,7 @@ def test_the_python_block_runs_as_it_stands(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert load_model(tmp_path / "model").centers.shape == (8, 4)
+    assert np.load(tmp_path / "centers.npz")["centers"].shape == (8, 4)
     assert (tmp_path / "matrix_0.pbr").stat().st_size == 10_000 * 40
 
 
