@@ -238,3 +238,16 @@ def test_a_full_disk_leaves_the_old_model_and_state(opt_ml, days):
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_directory_that_the_job_does_not_name_is_not_used_in_silence(jobs, days):
+    jobs.run(days[0])
+    job = jobs.make()
+    job.configure(k="8", feature_dim="5")
+    job.write_config("inputdataconfig", {"train": {}})
+    job.put(days[1])
+    shutil.copytree(jobs.last.base / "model", job.base / "input/data/model")
+    done = job.run()
+    assert done.returncode == 0
+    assert "channel 'model' is not used" in done.stderr + done.stdout
+    assert load_state(job.archive).facts["n_taken"] == 6_000

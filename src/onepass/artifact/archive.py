@@ -111,30 +111,27 @@ def has_member(archive: Path, name: str) -> bool:
     DecodeError
         When the archive is broken.
     """
-    try:
-        with gzip.open(archive) as zipped:
-            headers = _Headers(zipped, _MOST_LOOKED_AT)
-            with tarfile.open(fileobj=headers, mode="r:") as tar:
-                return any(member.name.removeprefix("./") == name for member in tar)
-    except DecodeError as error:
-        raise error.within(str(archive)) from error
-    except _BROKEN as error:
-        raise DecodeError(
-            f"this is no readable .tar.gz archive: {error}", source=str(archive)
-        ) from error
+    with _opened(archive, _MOST_LOOKED_AT) as (_, tar):
+        return any(member.name.removeprefix("./") == name for member in tar)
 
 
 @contextmanager
 def _member(
     archive: Path, name: str, limit_bytes: int
 ) -> Iterator[tuple[gzip.GzipFile, tarfile.TarInfo]]:
-    """Open an archive and find a file in it; what is wrong with either is told with its name."""
+    """Open an archive and find a file in it."""
+    with _opened(archive, limit_bytes + _MAX_OTHER_BYTES) as (zipped, tar):
+        yield zipped, _find(tar, name, limit_bytes)
+
+
+@contextmanager
+def _opened(archive: Path, limit_bytes: int) -> Iterator[tuple[gzip.GzipFile, tarfile.TarFile]]:
+    """Open an archive; what is wrong with it, or with a file in it, is told with its name."""
     try:
         with gzip.open(archive) as zipped:
-            headers = _Headers(zipped, limit_bytes + _MAX_OTHER_BYTES)
+            headers = _Headers(zipped, limit_bytes)
             with tarfile.open(fileobj=headers, mode="r:") as tar:
-                found = _find(tar, name, limit_bytes)
-            yield zipped, found
+                yield zipped, tar
     except DecodeError as error:
         raise error.within(str(archive)) from error
     except _BROKEN as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,6 +14,8 @@ from onepass.cluster.kernels.cpu import peak
 from onepass.errors import DataTypeError, UserError
 from onepass.finite import first_non_finite
 from onepass.sparse import SparseRows
+
+_MOST_CHECKED = 2**24  # values
 
 Samples: TypeAlias = Rows | SparseRows
 WeightedSamples: TypeAlias = Weighted[Rows] | Weighted[SparseRows]
@@ -194,3 +197,17 @@ def _dense(X: Given) -> Rows:
     except (TypeError, ValueError) as error:
         kind = DataTypeError if isinstance(error, TypeError) else UserError
         raise kind(f"X must be a dense matrix of numbers: {error}") from error
+
+
+def mean_values(rows: Rows | SparseRows) -> float:
+    """Return how many values a row has on average."""
+    if isinstance(rows, SparseRows):
+        return rows.n_values / max(1, len(rows))
+    return float(rows.shape[1])
+
+
+def checksum(rows: Rows | SparseRows) -> int:
+    """Return a number that the first rows make up, the same for dense and for sparse ones."""
+    head = rows[: max(1, _MOST_CHECKED // rows.shape[1])]
+    dense = head.dense() if isinstance(head, SparseRows) else head
+    return zlib.crc32(np.ascontiguousarray(dense).data)

@@ -120,6 +120,20 @@ def measure_rows(data: WeightedAny, centers: Rows) -> Msd:
     return Msd(float(data.weights @ sq_distances / data.weights.sum()), 0.0)
 
 
+def thinned(
+    summary: WeightedRows, sample: Sample[Rows] | Sample[SparseRows], n_most: int
+) -> WeightedAny:
+    """Return about so many rows of a sample that stand for all, corrected as by `calibrate`."""
+    n = len(sample.weights)
+    return calibrate(summary, sample, np.arange(n) % max(1, n // n_most) == 0).data
+
+
+def weigh_clusters(data: WeightedAny, centers: Rows) -> Doubles:
+    """Return what the rows closest to each of `centers` weigh."""
+    labels = nearest_centers(data.rows, centers).labels
+    return np.bincount(labels, data.weights, len(centers)).astype(np.float64, copy=False)
+
+
 def estimate_msd(summary: AnySummary[R], sample: Sample[R], fitted: Flags, centers: Rows) -> Msd:
     """Estimate the mean squared distance of all rows to their closest center.
 

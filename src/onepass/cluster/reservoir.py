@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Generic, NamedTuple
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy.typing as npt
 from onepass.cluster.arrays import Doubles, Indices, Labels, Rows
 from onepass.cluster.offers import Kept, Offer, Sample, stand_for
 from onepass.cluster.row_stores import DenseStore, R, RowStore, SparseStore
-from onepass.cluster.state import State, of_rows, refuse_unless
 from onepass.sparse import SparseRows
 
 _COLUMNS = "_keys", "_log2_weights", "_log2_chances", "_strata"
@@ -138,63 +136,23 @@ class Reservoir(Generic[R]):
             self._log2_threshold,
         )
 
-    def keep(self, kept: Kept[R]) -> None:
-        """Hold what another reservoir of this capacity has held, and nothing else."""
+    def keep(self, kept: Kept[R], capacity: int | None = None) -> None:
+        """Hold what another reservoir has held, and nothing else.
+
+        Parameters
+        ----------
+        kept : Kept
+        capacity : int, optional
+            What it had come down to from the capacity that this one has.
+        """
+        if capacity is not None:
+            self.capacity = capacity
         self._store.clear()
         self._log2_threshold = np.inf
         which = np.arange(len(kept.keys))
         columns = kept.keys, kept.log2_weights, kept.log2_chances, kept.strata
         self._insert(_Keyed(kept.rows, which, *columns))
         self._log2_threshold = min(kept.log2_threshold, self._log2_threshold)
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return what is kept as arrays: views."""
-        kept = self.kept(compact=False)
-        return of_rows("sample", kept.rows) | {
-            "sample_keys": kept.keys,
-            "sample_log2_weights": kept.log2_weights,
-            "sample_log2_chances": kept.log2_chances,
-            "sample_strata": kept.strata,
-        }
-
-    def restore(self, state: State, rows: R, n_strata: int, log2_later: float) -> None:
-        """Keep what another reservoir has kept, and nothing else.
-
-        Parameters
-        ----------
-        state : State
-            With what `arrays` has returned.
-        rows : ndarray of shape (n, n_features), float32; or SparseRows
-            Those of the state.
-        n_strata : int
-            Centers of the summary.
-        log2_later : float
-            How many half-lives earlier this stream began than that one.
-        """
-        keys, log2_weights, log2_chances = (
-            state.array(f"sample_{name}", np.float64, (len(rows),))
-            for name in ("keys", "log2_weights", "log2_chances")
-        )
-        strata = state.array("sample_strata", np.int32, (len(rows),))
-        in_range = not len(strata) or (strata.min() >= 0 and strata.max() < n_strata)
-        refuse_unless(in_range, f"its sample_strata are not all among {n_strata} centers")
-        capacity, wanted = _capacities(state)
-        if wanted == self._wanted:
-            self.capacity = capacity
-        threshold = state.facts.get("log2_threshold")
-        if threshold is not None:
-            threshold = float(state.fact("log2_threshold", (int, float)))
-            refuse_unless(math.isfinite(threshold), "its log2_threshold is not finite")
-        self.keep(
-            Kept(
-                rows,
-                keys - log2_later,
-                log2_weights + log2_later,
-                log2_chances + log2_later,
-                strata,
-                np.inf if threshold is None else threshold - log2_later,
-            )
-        )
 
     @property
     def capacities(self) -> tuple[int, int]:
@@ -317,13 +275,6 @@ class Reservoir(Generic[R]):
         for name in _COLUMNS:
             column = getattr(self, name)
             column[holes] = column[movers]
-
-
-def _capacities(state: State) -> tuple[int, int]:
-    given = state.fact("n_sampled", list)
-    is_pair = len(given) == 2 and all(type(n) is int for n in given)
-    refuse_unless(is_pair and 0 < given[0] <= given[1], f"its n_sampled is {given}")
-    return given[0], given[1]
 
 
 def dense_reservoir(capacity: int, n_features: int) -> Reservoir[Rows]:

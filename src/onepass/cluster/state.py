@@ -63,6 +63,15 @@ class State(NamedTuple):
             raise DecodeError(f"its {name} is {value}")
         return value
 
+    def generator(self, name: str) -> np.random.Generator:
+        """Return a generator of random numbers that goes on where another has left off."""
+        generator, told = np.random.default_rng(0), self.fact(name, dict)
+        try:
+            generator.bit_generator.state = told
+        except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+            raise DecodeError(f"its {name} cannot be gone on with: {error!r}") from error
+        return generator
+
     def array(
         self, name: str, dtype: type[np.generic], shape: tuple[int | None, ...]
     ) -> npt.NDArray[Any]:

@@ -1,9 +1,12 @@
-"""What has been learnt of a stream so far: all that is kept between two batches."""
+"""What has been learnt of a stream so far: all that is kept between two batches.
+
+What makes this module long is that it is the one place that knows all of these parts, and so each
+thing that happens to all of them stands here: batches, merges, scales, states, final centers.
+"""
 
 from __future__ import annotations
 
 import math
-import zlib
 from typing import Any, Generic, cast
 
 import numpy as np
@@ -18,9 +21,18 @@ from onepass.cluster.arrays import (
     WeightedAny,
     WeightedRows,
 )
-from onepass.cluster.core_set import CoreSet, Msd, calibrate, estimate_msd, measure_rows
+from onepass.cluster.batches import checksum, mean_values
+from onepass.cluster.core_set import (
+    CoreSet,
+    Msd,
+    calibrate,
+    estimate_msd,
+    measure_rows,
+    thinned,
+    weigh_clusters,
+)
 from onepass.cluster.finish import Finished, Workshop, finish
-from onepass.cluster.kernels.cpu import nearest_centers
+from onepass.cluster.kept_sample import arrays_of, restore_sample
 from onepass.cluster.offers import Offer
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import AnySummary, Parts, R
@@ -29,14 +41,12 @@ from onepass.cluster.row_buffer import Buffer
 from onepass.cluster.state import State, of_rows, refuse_unless
 from onepass.cluster.summary import Absorbed
 from onepass.cluster.trials import TrialSettings
-from onepass.errors import DecodeError, UserError
-from onepass.sparse import SparseRows
+from onepass.errors import UserError
 
 _SHORT_TERM = 0.1
 FINISHING, _HOLDING_OUT = 1, 2
 _HELD_OUT = 1 / 8
 _MEASURED = 20_000
-_MOST_CHECKED = 2**24  # values
 
 
 class Stream(Generic[R]):
@@ -100,7 +110,7 @@ class Stream(Generic[R]):
     @property
     def n_values_a_row(self) -> float:
         """How many values a row has on average: of sparse rows, of those in the sample."""
-        return _mean_values(self._reservoir.rows)
+        return mean_values(self._reservoir.rows)
 
     @property
     def long_term_msd(self) -> float:
@@ -169,7 +179,7 @@ class Stream(Generic[R]):
             "half_life": half_life,
             "random": self._rng.bit_generator.state,
         }
-        arrays = self.summary.arrays() | self._reservoir.arrays() | of_rows("held", held.rows)
+        arrays = self.summary.arrays() | arrays_of(self._reservoir) | of_rows("held", held.rows)
         return State(facts, arrays | {"held_weights": held.weights})
 
     def restore(self, state: State, *, sparse: bool) -> None:
@@ -196,7 +206,7 @@ class Stream(Generic[R]):
         refuse_unless(len(self.summary) > 0 or not self.n_taken, "it has rows and no centers")
         refuse_unless(self.total_weight > 0 or not self.n_taken, "its rows weigh nothing")
         self._restore_sample(state, sparse=sparse)
-        self._rng = _generator(state.fact("random", dict))
+        self._rng = state.generator("random")
         held = state.rows("held", self.n_features, sparse=sparse)
         weights = state.array("held_weights", np.float64, (len(held),))
         refuse_unless((weights > 0).all(), "its held_weights are not all above 0")
@@ -210,7 +220,7 @@ class Stream(Generic[R]):
         lasted = self.n_taken / half_life if half_life else 0.0
         rows = cast("R", state.rows("sample", self.n_features, sparse=sparse))
         later = self._half_lives() - lasted
-        self._reservoir.restore(state, rows, len(self.summary), later)
+        restore_sample(self._reservoir, state, rows, len(self.summary), later)
 
     def _go_on(self) -> None:
         """Have batches of the size that they have after the first."""
@@ -240,15 +250,13 @@ class Stream(Generic[R]):
         sample = self._reservoir.sample(self._half_lives())
         data: WeightedAny = Weighted(sample.rows, sample.weights)
         if not self.complete:
-            used = np.arange(len(sample.rows)) % max(1, len(sample.rows) // _MEASURED) == 0
-            data = calibrate(self.summary.as_rows(), sample, used).data
-        labels = nearest_centers(data.rows, centers).labels
-        return np.bincount(labels, data.weights, len(centers)).astype(np.float64, copy=False)
+            data = thinned(self.summary.as_rows(), sample, _MEASURED)
+        return weigh_clusters(data, centers)
 
     def _take(self, data: Weighted[R]) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""
         if not self.n_taken:
-            self._rng = np.random.default_rng((self._seed, _checksum(data.rows)))
+            self._rng = np.random.default_rng((self._seed, checksum(data.rows)))
             self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
         self._fade(len(data.rows))
         if len(self.summary):
@@ -316,27 +324,3 @@ class Stream(Generic[R]):
         """Choose which of n rows of the sample centers are fitted to; the others measure them."""
         rng = np.random.default_rng((self._seed, _HOLDING_OUT))
         return rng.random(n) >= _HELD_OUT
-
-
-def _generator(state: dict[str, Any]) -> np.random.Generator:
-    """Return a generator of random numbers that goes on where another has left off."""
-    generator = np.random.default_rng(0)
-    try:
-        generator.bit_generator.state = state
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise DecodeError(f"its random numbers cannot be gone on with: {error!r}") from error
-    return generator
-
-
-def _mean_values(rows: Rows | SparseRows) -> float:
-    """Return how many values a row has on average."""
-    if isinstance(rows, SparseRows):
-        return rows.n_values / max(1, len(rows))
-    return float(rows.shape[1])
-
-
-def _checksum(rows: Rows | SparseRows) -> int:
-    """Return a number that the first rows make up, the same for dense and for sparse ones."""
-    head = rows[: max(1, _MOST_CHECKED // rows.shape[1])]
-    dense = head.dense() if isinstance(head, SparseRows) else head
-    return zlib.crc32(np.ascontiguousarray(dense).data)

@@ -142,7 +142,8 @@ def read_job_input(paths: Paths) -> JobInput:
     if "train" not in channels:
         found = ", ".join(sorted(names)) or "none"
         raise UserError(f"the channel 'train' is required; the job has: {found}")
-    ignored = tuple(sorted(names - {"train", "test", "model"}))
+    unnamed = _directories(paths.data) - names  # which no channel of the job says anything of
+    ignored = tuple(sorted((names - {"train", "test", "model"}) | unnamed))
     train, test = channels["train"], channels.get("test")
     model = _model(paths, described.get("model", {})) if "model" in names else None
     return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model)

@@ -20,7 +20,11 @@ def read_configuration(paths: Paths) -> JobInput:
     if len(job.hosts) == 1:
         check_channels(job)
     for name in job.ignored:
-        _log.warning("channel %r is not used: k-means takes 'train' and 'test'", name)
+        _log.warning(
+            "channel %r is not used: k-means takes 'train', 'test' and 'model', where "
+            "inputdataconfig.json names them, or there is no such file",
+            name,
+        )
     return job
 
 

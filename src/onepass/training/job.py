@@ -2,6 +2,8 @@
 
 read and check the configuration -> find the data -> one pass -> final centers
 -> further epochs -> save the model -> score the test data
+
+What makes this module long is that it tells all of the story, with each way that it may end.
 """
 
 from __future__ import annotations
