@@ -98,6 +98,22 @@ def test_another_half_life_fades_what_is_there_from_now_on(dense):
     assert np.abs(kept.cluster_centers_).max() > 90
 
 
+def test_of_another_half_life_no_row_of_the_sample_becomes_likelier_or_heavier(dense):
+    before = copied(KMeans(2, half_life=8_000, device="cpu").partial_fit(dense).flush().state())
+    faded = KMeans(2, half_life=5_000, device="cpu").restore(before)
+    after = copied(faded.state())
+
+    def drawn(state):
+        return state.arrays["sample_keys"] + state.arrays["sample_log2_chances"]
+
+    np.testing.assert_allclose(drawn(after), drawn(before), atol=1e-9)
+    for name in ("log2_weights", "log2_chances"):
+        now, then = (state.arrays[f"sample_{name}"] for state in (after, before))
+        np.testing.assert_allclose(now - 40_000 / 5_000, then - 40_000 / 8_000, atol=1e-9)
+    thresholds = [state.facts["log2_threshold"] for state in (after, before)]
+    assert thresholds[0] + 40_000 / 5_000 == pytest.approx(thresholds[1] + 40_000 / 8_000)
+
+
 def test_extreme_values_keep_their_scale(dense):
     rows = dense[:10_000] * np.float32(1e25)
     state = copied(KMeans(4, device="cpu").partial_fit(rows).state())
@@ -138,6 +154,8 @@ class TestTrimmed:
         sample = [a for name, a in state.arrays.items() if name.startswith("sample")]
         assert 90_000 < sum(array.nbytes for array in sample) <= 100_008
         assert "summary_sums" not in state.arrays
+        assert state.arrays["sample_keys"].max() < state.facts["log2_threshold"]
+        assert KMeans(7, device="cpu").restore(copied(state)).finalize().msd_error_ > 0
         second = KMeans(7, device="cpu").restore(copied(state)).partial_fit(rows[20_000:])
         whole = KMeans(7, device="cpu").partial_fit(rows)
         msds = [one.finalize().to_model().inertia(rows) for one in (second, whole)]
