@@ -5,8 +5,8 @@
 
 The first prints the exact mean squared distance of models of so many shards, each of neighbouring
 rows, as a ratio to that of one stream over the same rows in the same order: the median over seeds,
-and the worst. Rows are in random order, and sorted by their first principal component, so that no
-shard has seen what another has.
+the worst, and the ratio of the means. Rows are in random order, and sorted by their first principal
+component, so that no shard has seen what another has.
 
 The second times unions: of two summaries of so many centers with their samples, and of all of 64 as
 a tree, one after the other; and what that makes for 10, 100 and 1,000 workers, each of which unites
@@ -74,7 +74,8 @@ def print_quality(names: list[str], shards: list[int], n_seeds: int, cache: Path
             for n in shards:
                 found = alone if n == 1 else [msd_of(rows, data.k, n, s) for s in range(n_seeds)]
                 ratios = [f / a for f, a in zip(found, alone, strict=True)]
-                cells.append(f"{statistics.median(ratios):.4f} ({max(ratios):.4f})")
+                means = statistics.mean(found) / statistics.mean(alone)
+                cells.append(f"{statistics.median(ratios):.4f} ({max(ratios):.4f}; {means:.4f})")
             print(f"| {name}, {len(rows):,} x {rows.shape[1]}, k = {data.k} | {order} |", end="")
             print(f" {' | '.join(cells)} |", flush=True)
 
