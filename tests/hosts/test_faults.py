@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -163,6 +166,36 @@ def test_sigterm_to_all_ends_the_job_with_a_model_of_what_was_read(job, many, di
     assert load_model(made[0].model_file).n_clusters == 100
     assert [host.failure for host in made] == [None, None]
     assert time.monotonic() - since < 10
+
+
+def test_sigterm_to_hosts_whose_pipes_stall_loses_nothing(hosts, blobs):
+    made = hosts(blobs, "ShardedByS3Key")
+    writers, writing = [], []
+    for i, host in enumerate(made):
+        folder = host.base / "input/data/train"
+        content = (folder / "part-00.pbr").read_bytes()
+        shutil.rmtree(folder)
+        os.mkfifo(host.base / "input/data/train_0")
+        channel = {"S3DistributionType": "ShardedByS3Key", "TrainingInputMode": "Pipe"}
+        host.configure("inputdataconfig", {"train": channel})
+        host.start()
+        path = host.base / "input/data/train_0"
+        writers.append(os.open(path, os.O_RDWR))
+        writing.append(threading.Thread(target=os.write, args=(writers[i], content), daemon=True))
+        writing[i].start()
+    for thread in writing:
+        thread.join()
+    time.sleep(1)  # what a pipe still holds is read at once
+    for host in made:
+        host.started = host.workers()
+        host.process.send_signal(signal.SIGTERM)
+    since = time.monotonic()
+    assert end_of(made, since) == [0, 0], made[0].log
+    assert "stopped by SIGTERM: this is the model of the 60000 rows read" in made[0].log
+    assert load_model(made[0].model_file).n_clusters == 3
+    assert time.monotonic() - since < 10
+    for writer in writers:
+        os.close(writer)
 
 
 def test_sigterm_before_all_have_come_ends_the_job(hosts, blobs):

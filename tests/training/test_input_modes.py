@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from onepass import KMeans
+from onepass.artifact.model_file import load_model
 from onepass.data.batches import BatchReader
 from onepass.data.sources import whole_files
 from onepass.errors import PlatformError, UserError
@@ -273,8 +275,9 @@ def test_a_pipe_that_never_comes_is_an_error_of_the_platform(run, monkeypatch):
         run(PIPE)
 
 
-@pytest.mark.parametrize("state", ["absent", "without a writer", "opened", "stalled"])
-def test_sigterm_ends_the_wait_for_a_pipe(opt_ml, state):
+@contextmanager
+def job_of_a_pipe(opt_ml, content=None, *, is_there=True):
+    """Start a job on a pipe that gets some bytes and stalls; without any, it has no writer."""
     opt_ml.configure(**HYPERPARAMETERS)
     opt_ml.write_config("inputdataconfig", {"train": PIPE})
     process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
@@ -282,19 +285,75 @@ def test_sigterm_ends_the_wait_for_a_pipe(opt_ml, state):
         if "pipe input mode" in line:
             break
     path = opt_ml.base / "input/data/train_0"
-    if state != "absent":
-        path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
+    if is_there:
         os.mkfifo(path)
-    writer = None if state in ("absent", "without a writer") else os.open(path, os.O_RDWR)
-    if state == "stalled":
-        os.write(writer, write_rows(np.ones((1000, 3), np.float32)))
+    writer = None if content is None else os.open(path, os.O_RDWR)
+    if content:
+        os.write(writer, content)
     time.sleep(0.3)
+    yield process
+    if writer is not None:
+        os.close(writer)
+
+
+def stop(process):
+    """Send SIGTERM, and return the log of the rest."""
     process.send_signal(signal.SIGTERM)
     stopped = time.monotonic()
     _, log = process.communicate(timeout=PATIENCE_S)
     assert time.monotonic() - stopped < 4, "the thread is not waited for in vain"
-    if writer is not None:
-        os.close(writer)
-    assert process.returncode == 143
-    assert opt_ml.failure == "AlgorithmError: stopped by SIGTERM before the job was done"
     assert "Traceback" not in log
+    return log
+
+
+@pytest.mark.parametrize("content", [None, b"", write_rows(np.ones((2, 3), np.float32))])
+def test_sigterm_ends_the_wait_for_a_pipe(opt_ml, content):
+    with job_of_a_pipe(opt_ml, content) as process:
+        stop(process)
+    assert process.returncode == 143
+    n_rows = 2 if content else 0
+    assert opt_ml.failure == (
+        f"AlgorithmError: stopped by SIGTERM when {n_rows} rows had been read, fewer than k=3"
+    )
+
+
+def test_sigterm_ends_the_wait_for_a_pipe_that_is_not_there(opt_ml):
+    with job_of_a_pipe(opt_ml, is_there=False) as process:
+        stop(process)
+    assert process.returncode == 143
+
+
+@pytest.mark.parametrize("n_bytes_of_the_next", [0, 20])
+def test_what_a_pipe_that_stalls_has_given_is_not_lost_at_sigterm(
+    opt_ml, blobs, expected, n_bytes_of_the_next
+):
+    content = write_rows(blobs)
+    with job_of_a_pipe(opt_ml, content + content[:n_bytes_of_the_next]) as process:
+        log = stop(process)
+    assert (process.returncode, opt_ml.failure) == (0, None)
+    assert f"stopped by SIGTERM: this is the model of the {len(blobs)} rows read" in log
+    assert opt_ml.model_file.read_bytes() == expected
+
+
+def test_a_further_epoch_over_a_pipe_that_stalls_is_given_up_at_sigterm(opt_ml):
+    rows = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32)
+    opt_ml.configure(**HYPERPARAMETERS, epochs="2")
+    opt_ml.write_config("inputdataconfig", {"train": PIPE})
+    process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
+    folder = opt_ml.base / "input/data"
+    folder.mkdir(exist_ok=True)
+    for epoch in range(2):
+        os.mkfifo(folder / f"train_{epoch}")
+    (folder / "train_0").write_bytes(write_rows(rows))
+    writer = os.open(folder / "train_1", os.O_RDWR)
+    os.write(writer, write_rows(rows))
+    for line in process.stderr:
+        if "processed a total of 1000" in line:
+            break
+    time.sleep(0.5)
+    log = stop(process)
+    os.close(writer)
+    assert (process.returncode, opt_ml.failure) == (0, None)
+    assert "stopped by SIGTERM: epoch 2 is given up" in log
+    assert load_model(opt_ml.model_file).n_clusters == 3

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE_S = {"File": 30.0, "FastFile": 30.0, "Pipe": 2.0}
-"""For a batch to be read, of the two minutes that the platform leaves a job to end in."""
+_PATIENCE_S = 30.0
+"""For a batch to be taken, of the two minutes that the platform leaves a job to end in."""
 
 
 def run_training(base: Path, scheduler: str | None = None) -> int:
@@ -72,7 +72,7 @@ def _train(paths: Paths, scheduler: str | None, *, at_terminal: bool) -> Trained
     _log.info("Final configuration: %s", wanted.as_given())
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
     stopping = Stopping()
-    _listen(stopping, _PATIENCE_S[job.train.mode])
+    _listen(stopping)
     if len(job.hosts) == 1 and scheduler is None:
         return train(job, paths, progress, stopping)
     told = Told(progress, stopping)
@@ -88,13 +88,13 @@ def _train(paths: Paths, scheduler: str | None, *, at_terminal: bool) -> Trained
     return train_on_cluster(job, paths, told, scheduler)
 
 
-def _listen(stopping: Stopping, patience_s: float) -> None:
-    """Have SIGTERM end the pass that is being made, and a pass that waits for data be given up."""
+def _listen(stopping: Stopping) -> None:
+    """Have SIGTERM end the pass that is being made, and one that does not hear of it given up."""
 
     def ask(signum: int, frame: FrameType | None) -> None:
         del signum, frame
         stopping.ask()
-        signal.setitimer(signal.ITIMER_REAL, patience_s)
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
 
     def insist(signum: int, frame: FrameType | None) -> None:
         if stopping.is_deaf:

@@ -10,19 +10,21 @@ import os
 import select
 from collections.abc import Callable, Generator
 from contextlib import closing
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import NamedTuple, TypeVar
 
 from onepass.errors import OnepassError
 
 _T = TypeVar("_T")
+_ASK_EVERY_S = 0.2
+_REST_WITHIN_S = 2.0
 _END_WITHIN_S = 5.0
 """A read from a disk cannot be interrupted: a thread in one that lasts is left behind."""
 
 
 class StoppedReadingError(OnepassError):
-    """Raised in a thread that is not needed any more."""
+    """Raised in a thread of which no more is wanted."""
 
 
 class Stop:
@@ -31,6 +33,8 @@ class Stop:
     Attributes
     ----------
     is_set : bool
+    is_enough : bool
+        Whether what has been made so far, up to the wait that was ended, is still wanted.
 
     Notes
     -----
@@ -39,11 +43,16 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.is_set = False
+        self.is_set = self.is_enough = False
 
     def set(self) -> None:
         """End every wait, now and from now on."""
         self.is_set = True
+        os.eventfd_write(self._event, 1)
+
+    def wait_no_more(self) -> None:
+        """End every wait, but have what is there already."""
+        self.is_enough = True
         os.eventfd_write(self._event, 1)
 
     def wait(self, descriptor: int | None = None, timeout_s: float | None = None) -> None:
@@ -58,7 +67,7 @@ class Stop:
         Raises
         ------
         StoppedReadingError
-            When the thread shall end.
+            When the thread shall end, or shall not wait.
         """
         waiting = select.poll()
         waiting.register(self._event, select.POLLIN)
@@ -80,7 +89,9 @@ class _End(NamedTuple):
 
 
 def ahead(
-    make: Callable[[Stop], Generator[_T, None, None]], n_items: int
+    make: Callable[[Stop], Generator[_T, None, None]],
+    n_items: int,
+    is_enough: Callable[[], bool] | None = None,
 ) -> Generator[_T, None, None]:
     """Yield what a generator makes; it is made in a thread while the caller does something else.
 
@@ -92,6 +103,9 @@ def ahead(
         How many things may be there at once: being made, waiting, or in use. A caller uses a thing
         until it asks for the next one, so that the memory of the one may be used for the
         ``n_items``-th after it.
+    is_enough : callable, optional
+        Asked while nothing comes, five times a second. When it says so the generator waits for no
+        more: it yields the rest of what it has, or is left alone if it does not within 2 s.
 
     Yields
     ------
@@ -118,7 +132,7 @@ def ahead(
         for _ in range(n_items):
             leave.put(True)
         thread.start()
-        while not isinstance(item := made.get(), _End):
+        while not isinstance(item := _next(made, stop, is_enough), _End):
             yield item
             leave.put(True)
         if item.error is not None:
@@ -130,6 +144,25 @@ def ahead(
             thread.join(_END_WITHIN_S)
         if not thread.is_alive():
             stop.close()
+
+
+def _next(
+    made: SimpleQueue[_T | _End], stop: Stop, is_enough: Callable[[], bool] | None
+) -> _T | _End:
+    """Wait for what is made next."""
+    if is_enough is None:
+        return made.get()
+    while True:
+        try:
+            return made.get(timeout=_ASK_EVERY_S)
+        except Empty:
+            if is_enough():
+                stop.wait_no_more()
+                break
+    try:
+        return made.get(timeout=_REST_WITHIN_S)
+    except Empty:
+        return _End(None)
 
 
 def _run(

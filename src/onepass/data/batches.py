@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import cycle
 from typing import Literal, NamedTuple, TypeAlias
 
-from onepass.data.ahead import Stop, ahead
+from onepass.data.ahead import Stop, StoppedReadingError, ahead
 from onepass.data.bad_records import BadRecords
 from onepass.data.batch import Batch, Choice, DenseBatch, SparseBatch, UndecidedBatch
 from onepass.data.position import Position
@@ -56,6 +56,8 @@ class BatchReader:
         What has been passed over, up to what is read ahead.
     position : Position
         Behind the batch that was yielded last; see `resume`.
+    is_cut_short : bool
+        Whether the latest reading ended while data was waited for.
 
     Notes
     -----
@@ -90,6 +92,7 @@ class BatchReader:
         self.n_bytes = 0
         self.bad = BadRecords(max_bad_records)
         self.position = self._first = Position()
+        self.is_cut_short = False
 
     def resume(self, position: Position) -> None:
         """Have the rows begin behind a position of an earlier reader of the same sources.
@@ -104,10 +107,22 @@ class BatchReader:
         """Rows before the position that was gone on from."""
         return self._first.n_rows
 
-    def __iter__(self) -> Generator[Rows | SparseRows, None, None]:
+    def __iter__(self) -> Iterator[Rows | SparseRows]:
+        """Yield all batches: see `read`."""
+        return self.read()
+
+    def read(
+        self, is_enough: Callable[[], bool] | None = None
+    ) -> Generator[Rows | SparseRows, None, None]:
         """Yield batches of batch_rows rows.
 
         A batch is valid until the next one is asked for: its memory is used again.
+
+        Parameters
+        ----------
+        is_enough : callable, optional
+            Asked while data is waited for. When it says so, the rows that have come are the last
+            batch, complete or not.
 
         Raises
         ------
@@ -116,7 +131,13 @@ class BatchReader:
         PlatformError
             When a file cannot be read.
         """
-        with closing(ahead(self._read, _N_BATCHES)) as read:
+        self.is_cut_short = False
+
+        def is_cut_short() -> bool:
+            self.is_cut_short = is_enough is not None and is_enough()
+            return self.is_cut_short
+
+        with closing(ahead(self._read, _N_BATCHES, is_enough and is_cut_short)) as read:
             for batch, position in read:
                 self.position = position
                 self.n_rows, self.n_bytes = position.n_rows, position.n_bytes
@@ -125,12 +146,21 @@ class BatchReader:
 
     def _read(self, stop: Stop) -> Generator[_Read, None, None]:
         """Read all sources, into each of a ring of batches in turn."""
+        n_most = min(self.batch_rows, most_rows(self.sources, self._format, enough=self.batch_rows))
+        choice = Choice()
+        ring = [self._new_batch(n_most, choice) for _ in range(_N_BATCHES)]
+        filled = _Filled(ring, self._first)
+        try:
+            yield from self._read_sources(stop, filled)
+        except StoppedReadingError:
+            if not stop.is_enough:
+                raise
+        yield filled.take()
+
+    def _read_sources(self, stop: Stop, filled: _Filled) -> Generator[_Read, None, None]:
+        """Read all sources, but for what does not fill a batch at their end."""
         place = self._first
         self.bad = BadRecords(self.max_bad_records, place.n_bad, place.first_bad)
-        choice = Choice()
-        n_most = min(self.batch_rows, most_rows(self.sources, self._format, enough=self.batch_rows))
-        ring = cycle([self._new_batch(n_most, choice) for _ in range(_N_BATCHES)])
-        batch = next(ring)
         before: RowFile | None = None
         for source in self.sources[place.source :]:
             n_passed = 0 if self._goes_by_bytes(source, place) else place.n_rows_here
@@ -148,18 +178,18 @@ class BatchReader:
                     n = self._pass_over(file, opened.name, n_passed)
                     n_passed -= n
                     place = self._moved(place, n, file, n_before + open_source.n_read)
-                    while (n := self._fill(batch, file, opened.name)) or batch.full:
+                    while (n := self._fill(filled.batch, file, opened.name)) or filled.batch.full:
                         place = self._moved(place, n, file, n_before + open_source.n_read)
-                        if batch.full:
-                            yield _Read(batch.take(), place)
-                            batch = next(ring)
+                        filled.place = place
+                        if filled.batch.full:
+                            yield filled.take()
                 place = self._moved(place, 0, before, n_before + open_source.n_read).next_source()
+                filled.place = place
             if n_passed:
                 raise PlatformError(
                     f"{source.path} has {n_passed} rows fewer than it had when it was read before; "
                     "no file may change until a job is done"
                 )
-        yield _Read(batch.take(), place)
 
     def _goes_by_bytes(self, source: Source, place: Position) -> bool:
         """Whether a source can be gone on with where the next record begins."""
@@ -236,6 +266,20 @@ class _Read(NamedTuple):
 
     batch: Rows | SparseRows
     position: Position
+
+
+class _Filled:
+    """The batch that is being filled, of some that are used in turn, and the place behind it."""
+
+    def __init__(self, ring: Sequence[Batch], place: Position) -> None:
+        self._ring = cycle(ring)
+        self.batch = next(self._ring)
+        self.place = place
+
+    def take(self) -> _Read:
+        """Take what is there; the next batch is filled then."""
+        batch, self.batch = self.batch, next(self._ring)
+        return _Read(batch.take(), self.place)
 
 
 def _behind(source: Source, place: Position) -> Source:

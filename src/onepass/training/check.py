@@ -77,7 +77,7 @@ def _read(channel: Channel, job: JobInput) -> Checked:
     sources = whole_files(files_of(channel, host_of(job)))
     reader, started = reader_of(sources, channel, job.hyperparameters), time.monotonic()
     try:
-        with closing(iter(reader)) as batches:
+        with closing(reader.read()) as batches:
             for _ in batches:
                 pass
     except DecodeError as error:

@@ -18,7 +18,7 @@ from onepass.cluster.model import KMeansModel
 from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.row_buffer import RowBuffer
 from onepass.data.batches import BatchReader
-from onepass.distributed.passes import EnoughError, Seen, Tell
+from onepass.distributed.passes import EnoughError, Tell
 from onepass.formats.arrays import Rows
 from onepass.training import tasks
 from onepass.training.record_feed import feed
@@ -47,10 +47,9 @@ def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) ->
     except NoGpuError:
         return _step_in_slices(gpu, model, reader, tell)
     if not feed(EpochSink(epoch), reader, tell):
-        with closing(iter(reader)) as batches:
-            for i, batch in enumerate(batches, start=1):
-                epoch.push(check_weighted(batch, None))
-                tell(Seen(reader.n_rows, reader.n_bytes, i, n_bad_records=reader.bad.n))
+        with closing(tasks.weighted(reader, tell)) as batches:
+            for batch in batches:
+                epoch.push(batch)
     return epoch.step()
 
 

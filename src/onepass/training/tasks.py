@@ -13,6 +13,8 @@ from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
 from onepass.distributed.passes import EnoughError, Seen, Tell
+from onepass.formats.arrays import Rows
+from onepass.sparse import SparseRows
 from onepass.training.checkpoints import Checkpoints, Keeper
 
 
@@ -34,13 +36,13 @@ def summarise(
     """Take one shard's part of the pass, or as much of it as is wanted."""
     keeper = checkpoints.of_shard(kmeans, reader) if checkpoints else Keeper(None, 0)
     n = keeper.resume(kmeans, reader)
+    teller = _Teller(reader, tell)
     try:
-        with closing(iter(reader)) as batches:
+        with closing(teller.batches()) as batches:
             for batch in batches:
                 kmeans.partial_fit(batch)
                 n += 1
-                msds = kmeans.short_term_msd_, kmeans.long_term_msd_
-                tell(Seen(reader.n_rows, reader.n_bytes, n, *msds, reader.bad.n))
+                teller.tell(n, kmeans.short_term_msd_, kmeans.long_term_msd_)
                 keeper.keep_if_due(kmeans, reader, n)
     except EnoughError:
         keeper.keep(kmeans, reader, n)
@@ -62,7 +64,38 @@ def score(model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
 
 def weighted(reader: BatchReader, tell: Tell) -> Generator[WeightedSamples, None, None]:
     """Yield the batches of a shard, and tell how far that is."""
-    with closing(iter(reader)) as batches:
+    teller = _Teller(reader, tell)
+    with closing(teller.batches()) as batches:
         for i, batch in enumerate(batches, start=1):
             yield check_weighted(batch, None)
-            tell(Seen(reader.n_rows, reader.n_bytes, i, n_bad_records=reader.bad.n))
+            teller.tell(i)
+
+
+class _Teller:
+    """Tells how far a reader is: after each batch, and anew while it waits for data."""
+
+    def __init__(self, reader: BatchReader, tell: Tell) -> None:
+        self._reader, self._tell = reader, tell
+        self._seen = Seen()
+
+    def tell(self, n_batches: int, *msds: float) -> None:
+        reader = self._reader
+        short_term, long_term = msds or (0.0, 0.0)
+        self._seen = Seen(
+            reader.n_rows, reader.n_bytes, n_batches, short_term, long_term, reader.bad.n
+        )
+        self._tell(self._seen)
+
+    def batches(self) -> Generator[Rows | SparseRows, None, None]:
+        """Yield the batches; where no more are wanted while one is waited for, raise it."""
+        with closing(self._reader.read(self._is_enough)) as batches:
+            yield from batches
+        if self._reader.is_cut_short:
+            raise EnoughError
+
+    def _is_enough(self) -> bool:
+        try:
+            self._tell(self._seen)
+        except EnoughError:
+            return True
+        return False
