@@ -63,7 +63,13 @@ class DeviceWorkshop:
     ) -> Clustering:
         how = settings.n_clusters, settings.seeding, rng
         start = device_lloyd.choose_centers(rows, weights, *how)
-        return device_lloyd.lloyd(rows, start, max_iter=settings.max_iter, tol=settings.tol)
+        return device_lloyd.lloyd(
+            rows,
+            start,
+            max_iter=settings.max_iter,
+            tol=settings.tol,
+            deadline=settings.deadline,
+        )
 
 
 def is_worth_refining(n_values: int, n_clusters: int) -> bool:
@@ -87,9 +93,21 @@ class DeviceRefinement:
 
     def try_out(self, centers: Rows, max_iter: int) -> Clustering:
         """Make a few iterations on every fourth row, or on all where they are few."""
-        return device_lloyd.lloyd(self._few, centers, max_iter=max_iter, tol=self._tol)
+        return device_lloyd.lloyd(
+            self._few,
+            centers,
+            max_iter=max_iter,
+            tol=self._tol,
+            deadline=self._settings.deadline,
+        )
 
     def run(self, centers: Rows, goal: float = math.inf) -> Clustering:
         """Make all iterations on all rows."""
-        max_iter = self._settings.max_iter
-        return device_lloyd.lloyd(self._rows, centers, max_iter=max_iter, tol=self._tol, goal=goal)
+        return device_lloyd.lloyd(
+            self._rows,
+            centers,
+            max_iter=self._settings.max_iter,
+            tol=self._tol,
+            goal=goal,
+            deadline=self._settings.deadline,
+        )

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from onepass.cluster.arrays import Doubles, Floats, Indices, Labels, Rows, WeightedRows
+from onepass.cluster.deadline import NEVER, Deadline
 from onepass.cluster.device_rows import Assigned, DeviceRows
 from onepass.cluster.kernels.cpu import Nearest
 from onepass.cluster.kernels.results import Clustering, Sums
@@ -21,7 +22,13 @@ from onepass.cluster.summary import Absorbed, Summary, n_starting
 
 
 def lloyd(
-    rows: DeviceRows, centers: Rows, *, max_iter: int, tol: float, goal: float = math.inf
+    rows: DeviceRows,
+    centers: Rows,
+    *,
+    max_iter: int,
+    tol: float,
+    goal: float = math.inf,
+    deadline: Deadline = NEVER,
 ) -> Clustering:
     """Move centers to the means of their rows until that gains little.
 
@@ -29,7 +36,7 @@ def lloyd(
     ----------
     rows : DeviceRows
         At least as many rows as centers.
-    centers, max_iter, tol, goal
+    centers, max_iter, tol, goal, deadline
         See `onepass.cluster.lloyd.lloyd`.
 
     Notes
@@ -47,6 +54,8 @@ def lloyd(
         if gain >= 0:
             centers, inertia = moved, now
         if gain <= tol * inertia or inertia - goal > PATIENCE * gain:
+            break
+        if deadline.is_past:
             break
     return Clustering(centers, inertia)
 

@@ -120,7 +120,7 @@ def finish(
     refinement = core.refinement(summary.rows, settings)
     n_distances = len(core) * settings.n_clusters
     n_finalists = _MANY if n_distances <= _QUICK else _FEW
-    refined = _refine(refinement, candidates, min(_HEATS, settings.max_iter), n_finalists)
+    refined = _refine(refinement, candidates, settings, n_finalists)
     return Finished(refined.centers, trial_msds)
 
 
@@ -145,18 +145,31 @@ def _candidates(
 
 
 def _refine(
-    refinement: Refinement, candidates: Sequence[Rows], max_iter: int, n_of: tuple[int, int]
+    refinement: Refinement,
+    candidates: Sequence[Rows],
+    settings: TrialSettings,
+    n_of: tuple[int, int],
 ) -> Clustering:
     """Try the best candidates for a few iterations, and go to the end with those that do best.
 
     What is best on the summary is not always so on the rows. A part of them is enough to tell; it
-    is not enough to move centers by, as it lacks most of the far rows.
+    is not enough to move centers by, as it lacks most of the far rows. Where time is short, what is
+    best on the summary it is.
     """
-    n_tried, n_finalists = n_of
-    reached = [refinement.try_out(start, max_iter).inertia for start in candidates[:n_tried]]
+    n_tried, n_finalists = (1, 1) if settings.deadline.is_half_past else n_of
+    if n_tried == 1:
+        return refinement.run(candidates[0], math.inf)
+    max_iter = min(_HEATS, settings.max_iter)
+    reached: list[float] = []
+    for start in candidates[:n_tried]:
+        if reached and settings.deadline.is_half_past:
+            break
+        reached.append(refinement.try_out(start, max_iter).inertia)
     first, *others = np.argsort(reached, kind="stable")[:n_finalists]
     best = refinement.run(candidates[first], math.inf)
     for i in others:
+        if settings.deadline.is_half_past:
+            break
         rival = refinement.run(candidates[i], best.inertia)
         best = min(best, rival, key=lambda clustering: clustering.inertia)
     return best
@@ -197,7 +210,12 @@ class _HostRefinement:
         self._data, strata = core_set
         self._anchors = Anchors.of(self._data.rows, points, strata)
         self._max_iter = settings.max_iter
-        self._run = partial(lloyd, tol=settings.tol * FINER, n_workers=settings.n_workers)
+        self._run = partial(
+            lloyd,
+            tol=settings.tol * FINER,
+            n_workers=settings.n_workers,
+            deadline=settings.deadline,
+        )
         every = part_of(len(self._data.rows))
         part = slice(None, None, every)
         rows, weights = self._data

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from onepass.cluster.arrays import Doubles, Rows
 from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
+from onepass.cluster.deadline import NEVER, Deadline
 from onepass.cluster.device_plan import find_gpu_for
 from onepass.cluster.devices import Device
 from onepass.cluster.elsewhere import collections, is_elsewhere
@@ -410,10 +411,15 @@ class KMeans(Estimator):
         return self
 
     @one_blas_thread
-    def finalize(self) -> Self:
+    def finalize(self, deadline: Deadline = NEVER) -> Self:
         """Make the final centers of all rows taken so far.
 
         More rows may follow, in a new batch: the last one ends here, complete or not.
+
+        Parameters
+        ----------
+        deadline : Deadline
+            When somebody waits: as good as they get until then. It may be set meanwhile.
 
         Returns
         -------
@@ -443,6 +449,7 @@ class KMeans(Estimator):
                 parameters.max_iter,
                 parameters.tol,
                 available_cpus(),
+                deadline,
             )
         )
         self.trial_msds_ = finished.trial_msds

@@ -26,6 +26,7 @@ from onepass.cluster.arrays import (
     WeightedRows,
 )
 from onepass.cluster.batches import as_dense
+from onepass.cluster.deadline import NEVER, Deadline
 from onepass.cluster.kernels import refining
 from onepass.cluster.kernels.cpu import accumulate, sq_distances_to, two_nearest_centers
 from onepass.cluster.kernels.results import Bounds, Clustering, Crossed, Shifts
@@ -65,6 +66,7 @@ def lloyd(
     n_workers: int = 1,
     goal: float = math.inf,
     anchors: Anchors | None = None,
+    deadline: Deadline = NEVER,
 ) -> Clustering:
     """Move centers to the means of their rows until that gains little.
 
@@ -86,6 +88,8 @@ def lloyd(
     anchors : Anchors, optional
         Points near the rows, which spare most of the first search. Not looked at for a few thousand
         rows.
+    deadline : Deadline
+        Stop when it has passed. Not looked at for a few thousand rows.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def lloyd(
     if isinstance(data.rows, np.ndarray) and len(data.rows) <= _FEW_ROWS:
         return refining.lloyd(WeightedRows(data.rows, data.weights), centers, max_iter, tol)
     run = LloydRun(data, centers, n_workers=n_workers, anchors=anchors)
-    run.go_on(max_iter, tol, goal)
+    run.go_on(max_iter, tol, goal, deadline)
     return run.clustering()
 
 
@@ -153,7 +157,9 @@ class LloydRun:
         self._heaviest = self._weights
         self._inertia = self._exact_inertia()
 
-    def go_on(self, max_iter: int, tol: float, goal: float = math.inf) -> float:
+    def go_on(
+        self, max_iter: int, tol: float, goal: float = math.inf, deadline: Deadline = NEVER
+    ) -> float:
         """Make iterations; returns the inertia, known from what has moved."""
         known = self._inertia
         for _ in range(max_iter):
@@ -163,6 +169,8 @@ class LloydRun:
                 self._inertia = known = self._exact_inertia()
             gain = before - self._inertia
             if gain <= tol * before or self._inertia - goal > PATIENCE * gain:
+                break
+            if deadline.is_past:
                 break
         return self._inertia
 

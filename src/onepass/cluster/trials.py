@@ -11,13 +11,14 @@ minimum sum-of-squares clustering", 2019.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from onepass.cluster.arrays import Floats, Rows, WeightedRows
+from onepass.cluster.deadline import NEVER, Deadline
 from onepass.cluster.kernels import cpu, refining
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
@@ -42,6 +43,7 @@ class TrialSettings(NamedTuple):
     max_iter: int
     tol: float
     n_workers: int
+    deadline: Deadline = NEVER
 
 
 class Trials(NamedTuple):
@@ -72,6 +74,7 @@ def make_trials(
     The first ten trials start from rows drawn, twenty where there are at most twenty clusters, for
     which there is less to cross; all others from two results crossed. Ends early where going on is
     no use: when three trials agree on the best result, or two rounds of ten have not bettered it.
+    Of the time until a deadline, half is for trials; one is made in any case.
 
     Parameters
     ----------
@@ -90,19 +93,35 @@ def make_trials(
     n_operations = 2 * data.rows.size * settings.n_clusters
     do_all = partial(spread, worth_threads(settings.n_workers, n_operations))
     n_drawn = _DRAWN_FOR_FEW if settings.n_clusters <= _FEW_CLUSTERS else _DRAWN
-    drawn = do_all(partial(_draw, data, apart, settings), rngs[:n_drawn])
+    draw = partial(_draw, data, apart, settings)
+    drawn = _in_time(do_all(partial(_unless_late, settings, draw), rngs[:n_drawn]))
+    drawn = drawn or [draw(rngs[0])]
     trials = Trials(fittest(drawn), [trial.inertia for trial in drawn])
     n_in_vain = 0
     for first in range(n_drawn, len(rngs), _ROUND):
         if n_in_vain == _PATIENCE or _agreed(trials) or len(trials.best) < 2:
             break
         cross = partial(_cross, data, apart, settings, trials.best)
-        crossed = do_all(cross, rngs[first : first + _ROUND])
+        crossed = _in_time(
+            do_all(partial(_unless_late, settings, cross), rngs[first : first + _ROUND])
+        )
         trials.inertias.extend(trial.inertia for trial in crossed)
         best = fittest([*trials.best, *crossed])
         n_in_vain = n_in_vain + 1 if _same(trials.best[0], best[0].inertia) else 0
         trials = trials._replace(best=best)
     return trials
+
+
+def _unless_late(
+    settings: TrialSettings,
+    trial: Callable[[np.random.Generator], Clustering],
+    rng: np.random.Generator,
+) -> Clustering | None:
+    return None if settings.deadline.is_half_past else trial(rng)
+
+
+def _in_time(trials: Iterable[Clustering | None]) -> list[Clustering]:
+    return [trial for trial in trials if trial is not None]
 
 
 def _draw(

@@ -216,7 +216,9 @@ class Job:
 
     def _finish(self) -> None:
         """Make the final centers from the summary and the sample."""
-        self._kmeans.finalize()
+        if self._stopping.asked:  # what has been read has been put together since
+            self._stopping.hurry()
+        self._kmeans.finalize(self._stopping.deadline)
         if self._wanted.epochs > 1 or self._job.test is not None:
             self._kmeans.leave_device()  # which is searched on
         if self._wanted.extra_center_factor == 1:
