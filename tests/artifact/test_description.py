@@ -11,8 +11,9 @@ import pytest
 
 from onepass import KMeansModel, save_model
 from onepass.artifact.archive import pack
-from onepass.artifact.state_file import save_state
+from onepass.artifact.state_file import load_state, save_state
 from onepass.cluster.kmeans import KMeans
+from onepass.cluster.state import State
 
 COMMAND = (sys.executable, "-m", "onepass.cli.main", "describe")
 
@@ -59,6 +60,24 @@ def test_as_json(folder):
     told = json.loads(done.stdout)
     assert (told["k"], told["n_features"], told["state"]["n_taken"]) == (3, 4, 9_000)
     assert len(told["state"]["lineage"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("about", "code", "said"),
+    [
+        ({"lineage": "all"}, 2, "has a lineage of 'all'"),
+        ({"lineage": [7, {}, {"written": "x"}]}, 0, "rows       9,000 seen"),
+        ({"cluster_sizes": ["many", 3.0]}, 0, "sizes      3\n"),
+        ({"cluster_sizes": {"a": 1}}, 2, "has a cluster_sizes of {'a': 1}"),
+        ({"hyperparameters": ["k"]}, 2, "has a hyperparameters of ['k']"),
+    ],
+)
+def test_a_state_that_others_have_written(folder, about, code, said):
+    state = load_state(folder / "model")
+    save_state(State(state.facts | about, state.arrays), folder / "model/state_algo-1", {})
+    done = describe(folder / "model")
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert said in done.stdout + done.stderr
 
 
 def test_centers_alone(tmp_path):

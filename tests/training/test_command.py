@@ -93,6 +93,15 @@ def test_the_log_names_the_job(opt_ml, blobs):
     arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/flights"
     log = opt_ml.run(TRAINING_JOB_NAME="flights", TRAINING_JOB_ARN=arn).stderr
     assert f"Training job flights {arn}\n" in log
+    [entry] = load_state(opt_ml.model_file.with_name("state_algo-1")).facts["lineage"]
+    assert (entry["job"], entry["arn"]) == ("flights", arn)
+    described = subprocess.run(
+        [*opt_ml.command[:3], "describe", opt_ml.model_file],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\njob        flights, 20" in described.stdout
 
 
 def test_the_level_of_the_log_is_a_hyperparameter(opt_ml, blobs):
@@ -220,6 +229,26 @@ def test_sigterm_ends_a_job_with_a_model_of_what_it_has_read(opt_ml, long_job, s
     assert load_model(opt_ml.model_file).n_clusters == 50
     assert "Traceback" not in log
     assert not any(is_running(pid) for pid in workers)
+
+
+@pytest.mark.parametrize("n_workers", ["1", "2"])
+def test_sigterm_to_a_job_that_has_hardly_begun_leaves_a_model_too(opt_ml, blobs, n_workers):
+    opt_ml.configure(k="3", feature_dim="3", num_workers=n_workers)
+    opt_ml.put(blobs)
+    process = subprocess.Popen(opt_ml.command, stderr=subprocess.PIPE, text=True)
+    while not catches_sigterm(process):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, opt_ml.failure) == (0, None), log
+    assert "stopped by SIGTERM: this is the model of the" in log
+    assert load_model(opt_ml.model_file).n_clusters == 3
+
+
+def catches_sigterm(process):
+    """Whether a process would not die of it any more."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"^SigCgt:\s+(\w+)", status, re.MULTILINE)[1], 16) >> 14 & 1
 
 
 @pytest.mark.parametrize("long_job", ["3"], indirect=True)

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from onepass.artifact.model_file import load_model, model_bytes
 from onepass.artifact.state_file import has_state, load_state
 from onepass.errors import UserError
 
-_COUNTERS = ("n_taken", "n_opened", "total_weight", "half_life", "is_sparse", "feature_names")
-_OF_A_JOB = ("format", "written", "hyperparameters", "lineage", "cluster_sizes")
+_NUMBER = int, float
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "n_taken": int,
+    "n_opened": int,
+    "total_weight": _NUMBER,
+    "half_life": _NUMBER,
+    "is_sparse": bool,
+    "feature_names": (list, NoneType),
+    "format": int,
+    "written": str,
+    "hyperparameters": (dict, NoneType),
+    "lineage": (list, NoneType),
+    "cluster_sizes": (list, NoneType),
+}
+_OF_A_JOB: dict[str, type | tuple[type, ...]] = {
+    "written": str,
+    "version": str,
+    "k": int,
+    "n_new_rows": int,
+    "msd": _NUMBER,
+}
+"""Of what kind things must be: anyone may have written a state."""
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -58,9 +79,22 @@ def _state_of(path: Path) -> dict[str, Any] | None:
     if not has_state(path):
         return None
     facts, arrays = load_state(path)
-    told = {name: facts.get(name) for name in (*_OF_A_JOB, *_COUNTERS)}
+    told = {name: facts.get(name) for name in _KINDS}
+    for name, kind in _KINDS.items():
+        if not isinstance(told[name], kind):
+            raise UserError(f"the state in {path} has a {name} of {told[name]!r}")
+    lineage, sizes = told["lineage"] or [], told["cluster_sizes"] or []
+    told["lineage"] = [entry for entry in lineage if _is_of_a_job(entry)]
+    told["cluster_sizes"] = [size for size in sizes if isinstance(size, _NUMBER)]
     for name in ("summary_weights", "sample_keys"):
         if name not in arrays:
             raise UserError(f"the state in {path} has no {name}")
-    sizes = {"n_centers": len(arrays["summary_weights"]), "n_sampled": len(arrays["sample_keys"])}
-    return {**told, **sizes}
+    told["n_centers"] = len(arrays["summary_weights"])
+    told["n_sampled"] = len(arrays["sample_keys"])
+    return told
+
+
+def _is_of_a_job(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        isinstance(entry.get(name), kind) for name, kind in _OF_A_JOB.items()
+    )

@@ -52,12 +52,12 @@ def _text(told: dict[str, Any]) -> str:
     kept = f"{state['n_centers']:,} weighted centers, {state['n_sampled']:,} rows of the sample"
     lines.append(f"state      {kept}; format {state['format']}, written {state['written']}")
     if state["feature_names"]:
-        lines.append(f"features   {', '.join(state['feature_names'])}")
+        lines.append(f"features   {', '.join(map(str, state['feature_names']))}")
     given = state["hyperparameters"] or {}
     if given:
         lines.append("config     " + ", ".join(f"{n}={v}" for n, v in given.items() if v != ""))
     lines += [
-        f"job        {one['written']}: {one['n_new_rows']:,} new rows, {_of_job(one)}"
+        f"job        {_named(one)}{one['written']}: {one['n_new_rows']:,} new rows, {_of_job(one)}"
         for one in lineage[-_SHOWN_JOBS:]
     ]
     if len(lineage) > _SHOWN_JOBS:
@@ -69,6 +69,10 @@ def _fading(state: dict[str, Any]) -> str:
     if not state["half_life"]:
         return ""
     return f", which weigh {state['total_weight']:,.0f} now (half-life {state['half_life']:g} rows)"
+
+
+def _named(one: dict[str, Any]) -> str:
+    return f"{one['job']}, " if one.get("job") else ""
 
 
 def _of_job(one: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -43,10 +44,11 @@ def run_training(base: Path, scheduler: str | None = None) -> int:
     paths = Paths(base)
     at_terminal = sys.stderr.isatty() and "TRAINING_JOB_NAME" not in os.environ
     set_up_logging("warning" if at_terminal else "info")
+    asked: list[int] = []  # while the rest is imported
     try:
-        signal.signal(signal.SIGTERM, _give_up)
+        signal.signal(signal.SIGTERM, lambda signum, _: asked.append(signum))
         forget_failure(paths)
-        trained = _train(paths, scheduler, at_terminal=at_terminal)
+        trained = _train(paths, scheduler, asked, at_terminal=at_terminal)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the job is done, whatever comes now
     except BaseException as error:  # noqa: BLE001 - nothing may end without a reason
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reason is written, once
@@ -56,7 +58,9 @@ def run_training(base: Path, scheduler: str | None = None) -> int:
     return SUCCESS
 
 
-def _train(paths: Paths, scheduler: str | None, *, at_terminal: bool) -> Trained | None:
+def _train(
+    paths: Paths, scheduler: str | None, asked: Sequence[int], *, at_terminal: bool
+) -> Trained | None:
     from onepass.training.configuration import read_configuration
     from onepass.training.job import train
     from onepass.training.progress import LogProgress
@@ -66,13 +70,14 @@ def _train(paths: Paths, scheduler: str | None, *, at_terminal: bool) -> Trained
     wanted = job.hyperparameters
     if not at_terminal:
         logging.getLogger().setLevel(wanted.log_level.upper())
-    names = [os.environ.get(f"TRAINING_JOB_{what}") for what in ("NAME", "ARN")]
-    if any(names):
-        _log.info("Training job %s", " ".join(name for name in names if name))
+    if job.name or job.arn:
+        _log.info("Training job %s", f"{job.name} {job.arn}".strip())
     _log.info("Final configuration: %s", wanted.as_given())
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
     stopping = Stopping()
     _listen(stopping)
+    if asked:
+        stopping.ask()
     if len(job.hosts) == 1 and scheduler is None:
         return train(job, paths, progress, stopping)
     told = Told(progress, stopping)

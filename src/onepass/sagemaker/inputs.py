@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -87,6 +88,8 @@ class JobInput:
         Of the network that they meet in; empty where the platform names none.
     model : Path or None
         The directory of the channel 'model': what is to be gone on with.
+    name, arn : str
+        What the platform calls the job; empty where it has no name.
     """
 
     hyperparameters: Hyperparameters
@@ -97,6 +100,8 @@ class JobInput:
     hosts: tuple[str, ...] = (DEFAULT_HOST,)
     interface: str = ""
     model: Path | None = None
+    name: str = ""
+    arn: str = ""
 
     def channel(self, name: str) -> Channel:
         """Return the channel of a name, which the job has."""
@@ -146,7 +151,8 @@ def read_job_input(paths: Paths) -> JobInput:
     ignored = tuple(sorted((names - {"train", "test", "model"}) | unnamed))
     train, test = channels["train"], channels.get("test")
     model = _model(paths, described.get("model", {})) if "model" in names else None
-    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model)
+    name, arn = (os.environ.get(f"TRAINING_JOB_{what}", "") for what in ("NAME", "ARN"))
+    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model, name, arn)
 
 
 def _model(paths: Paths, described: Any) -> Path:

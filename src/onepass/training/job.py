@@ -247,7 +247,7 @@ class Job:
         return self._kmeans.n_moved_ > 0
 
     def _save(self) -> tuple[Path, Path]:
-        model_file = save(self._kmeans, self._before, self._wanted, self._paths)
+        model_file = save(self._kmeans, self._before, self._job, self._paths)
         archive = self._paths.output / MODEL_ARCHIVE
         pack(self._paths.model, archive)
         _log.info("saved %s and %s", model_file, archive)

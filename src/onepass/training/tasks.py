@@ -17,6 +17,8 @@ from onepass.formats.arrays import Rows
 from onepass.sparse import SparseRows
 from onepass.training.checkpoints import Checkpoints, Keeper
 
+_FIRST_WAITS = 10
+
 
 class Score(NamedTuple):
     """The sum of squared distances of some rows, and how many they are."""
@@ -72,11 +74,16 @@ def weighted(reader: BatchReader, tell: Tell) -> Generator[WeightedSamples, None
 
 
 class _Teller:
-    """Tells how far a reader is: after each batch, and anew while it waits for data."""
+    """Tells how far a reader is: after each batch, and anew while it waits for data.
+
+    The first batch is waited for some seconds even when no more is wanted: a job that is asked to
+    end when it has hardly begun leaves a model, too.
+    """
 
     def __init__(self, reader: BatchReader, tell: Tell) -> None:
         self._reader, self._tell = reader, tell
         self._seen = Seen()
+        self._n_waits = 0
 
     def tell(self, n_batches: int, *msds: float) -> None:
         reader = self._reader
@@ -94,6 +101,9 @@ class _Teller:
             raise EnoughError
 
     def _is_enough(self) -> bool:
+        self._n_waits += 1
+        if not self._seen.n_batches and self._n_waits < _FIRST_WAITS:
+            return False
         try:
             self._tell(self._seen)
         except EnoughError:

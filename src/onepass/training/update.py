@@ -109,7 +109,7 @@ def _other_width(directory: Path, n_features: object, wanted: Hyperparameters) -
     )
 
 
-def save(kmeans: KMeans, before: Before, wanted: Hyperparameters, paths: Paths) -> Path:
+def save(kmeans: KMeans, before: Before, job: JobInput, paths: Paths) -> Path:
     """Write the model and the state beside it, both or none; returns the model's path.
 
     Raises
@@ -117,9 +117,11 @@ def save(kmeans: KMeans, before: Before, wanted: Hyperparameters, paths: Paths) 
     PlatformError
         When they cannot be written; what stood there before is left as it was.
     """
-    state = kmeans.state()
+    state, wanted = kmeans.state(), job.hyperparameters
     n_rows = kmeans.n_samples_seen_
     entry = {
+        "job": job.name,
+        "arn": job.arn,
         "written": now(),
         "version": onepass.__version__,
         "k": wanted.k,
