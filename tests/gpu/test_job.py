@@ -26,6 +26,7 @@ from onepass.training.algorithm import united
 from onepass.training.configuration import read_configuration
 from onepass.training.job import train
 from onepass.training.progress import LogProgress
+from onepass.training.stopping import Stopping
 from onepass.training.tasks import united_scores
 
 MEANS = np.array([[0, 0, 0], [10, 0, 0], [0, 10, 0]])
@@ -52,6 +53,8 @@ def run(emulated, monkeypatch, tmp_path, caplog):
         content_type="application/x-recordio-protobuf",
         n_gpus=1,
         before=None,
+        progress=None,
+        stopping=None,
         **given,
     ):
         emulated(n_gpus=n_gpus)
@@ -60,7 +63,7 @@ def run(emulated, monkeypatch, tmp_path, caplog):
         paths = Paths(tmp_path)
         wanted = {"k": "3", "feature_dim": "3", "mini_batch_size": "100"}
         wanted |= {"extra_center_factor": "8"} | given
-        paths.hyperparameters.parent.mkdir(parents=True)
+        paths.hyperparameters.parent.mkdir(parents=True, exist_ok=True)
         paths.hyperparameters.write_text(json.dumps(wanted))
         channel = {"ContentType": content_type, "TrainingInputMode": "File"}
         both = {"train": channel, "test": channel}
@@ -70,11 +73,11 @@ def run(emulated, monkeypatch, tmp_path, caplog):
             save_state(before.state(), tmp_path / "input/data/model/state_algo-1")
         for name in both:
             folder = tmp_path / "input/data" / name
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for i, content in enumerate(contents or [write_rows(rows_of(2500))]):
                 (folder / f"part-{i}").write_bytes(content)
         job = read_configuration(paths)
-        return train(job, paths, LogProgress(job.host, 1))
+        return train(job, paths, progress or LogProgress(job.host, 1), stopping)
 
     return run
 
@@ -162,6 +165,102 @@ def test_what_a_gpu_has_learnt_is_gone_on_with_by_a_processor(emulated):
     again = KMeans(3, center_factor=8, batch_size=100, device="gpu").restore(here.state())
     again.partial_fit(rows).finalize()
     assert again.n_samples_seen_ == 12_000
+
+
+class KilledError(Exception):
+    """The end of a process."""
+
+
+class Dies(LogProgress):
+    """Ends the process, or asks it to end, when so many rows have been read."""
+
+    def __init__(self, n_rows, stopping=None):
+        super().__init__("algo-1", 1)
+        self._n_rows, self._stopping = n_rows, stopping
+
+    def advance(self, n_bytes, n_rows):
+        del n_bytes
+        if n_rows < self._n_rows:
+            return
+        if self._stopping is None:
+            raise KilledError
+        self._stopping.ask()
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch):
+    """Keep checkpoints all the time."""
+    monkeypatch.setattr("onepass.training.checkpoints._MOST_OF_THE_TIME", 1e9)
+    (tmp_path / "checkpoints").mkdir()
+
+
+CONTENTS = {
+    "regular": [write_rows(rows_of(1300)), write_rows(rows_of(1200))],
+    "two lengths": [write_rows(rows_of(1300)), write_rows(rows_of(1200), labels=range(1200))],
+    "packed at the end": [write_rows(rows_of(1300)), gzip.compress(write_rows(rows_of(1200)), 1)],
+}
+
+
+@pytest.mark.usefixtures("small", "checkpoints")
+@pytest.mark.parametrize(("n_rows", "is_asked"), [(900, False), (1300, True), (2500, False)])
+@pytest.mark.parametrize("contents", CONTENTS)
+def test_one_that_is_killed_or_stopped_goes_on(run, taken, caplog, contents, is_asked, n_rows):
+    given = {"contents": CONTENTS[contents], "checkpoint_interval_s": "0"}
+    if is_asked:
+        stopping = Stopping()
+        stopped = run(**given, progress=Dies(n_rows, stopping), stopping=stopping)
+        assert n_rows <= stopped.n_rows <= 2500
+    else:
+        with pytest.raises(KilledError):
+            run(**given, progress=Dies(n_rows))
+    caplog.clear()
+    taken.clear()
+    trained = run(**given)
+    assert is_right(trained)
+    assert "going on from checkpoint" in caplog.text
+    facts = load_state(trained.model_file.parent).facts
+    assert facts["n_taken"] == 2500
+    assert sum(facts["cluster_sizes"]) == pytest.approx(2500)
+
+
+@pytest.mark.usefixtures("small", "checkpoints")
+def test_bad_records_are_counted_once_where_one_goes_on(run, caplog):
+    content = bytearray(write_rows(rows_of(2500)))
+    for record in (100, 900, 2000):
+        at = record * len(content) // 2500
+        content[at + 8 : at + 30] = bytes(22)
+    given = {"contents": [bytes(content)], "checkpoint_interval_s": "0", "max_bad_records": "3"}
+    for n_rows in (500, 1500, 2400):
+        with pytest.raises(KilledError):
+            run(**given, progress=Dies(n_rows))
+    trained = run(**given)
+    assert "going on from checkpoint" in caplog.text
+    assert (trained.n_rows, trained.n_bad_records) == (2497, 3)
+    assert load_state(trained.model_file.parent).facts["n_taken"] == 2497
+
+
+@pytest.mark.usefixtures("small", "checkpoints")
+@pytest.mark.parametrize("devices_used", [("cpu", "gpu"), ("gpu", "cpu")])
+def test_one_goes_on_where_a_processor_was_and_the_other_way_round(run, caplog, devices_used):
+    before, after = devices_used
+    with pytest.raises(KilledError):
+        run(device=before, progress=Dies(1200), checkpoint_interval_s="0")
+    trained = run(device=after, checkpoint_interval_s="0")
+    assert is_right(trained)
+    assert "going on from checkpoint" in caplog.text
+    assert load_state(trained.model_file.parent).facts["n_taken"] == 2500
+
+
+@pytest.mark.usefixtures("small", "checkpoints")
+def test_each_of_several_goes_on(run, caplog):
+    rows = rows_of(4000)
+    given = {"contents": [write_rows(rows)], "checkpoint_interval_s": "0", "n_gpus": 2}
+    with pytest.raises(KilledError):
+        run(**given, progress=Dies(4000))
+    trained = run(**given)
+    assert is_right(trained, 4000)
+    assert caplog.text.count("going on from checkpoint") == 2
+    assert load_state(trained.model_file.parent).facts["n_taken"] == 4000
 
 
 @pytest.mark.usefixtures("small")

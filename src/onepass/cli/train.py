@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -66,7 +67,11 @@ def _train(
     from onepass.training.progress import LogProgress
     from onepass.training.stopping import Stopping, Told
 
-    job = read_configuration(paths)
+    job = dataclasses.replace(
+        read_configuration(paths),
+        name=os.environ.get("TRAINING_JOB_NAME", ""),
+        arn=os.environ.get("TRAINING_JOB_ARN", ""),
+    )
     wanted = job.hyperparameters
     if not at_terminal:
         logging.getLogger().setLevel(wanted.log_level.upper())

@@ -103,6 +103,11 @@ class BatchReader:
         self._first = position
 
     @property
+    def first(self) -> Position:
+        """The position that is gone on from."""
+        return self._first
+
+    @property
     def n_before(self) -> int:
         """Rows before the position that was gone on from."""
         return self._first.n_rows

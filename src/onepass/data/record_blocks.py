@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onepass.data.bad_records import BadRecords
+from onepass.data.position import Position
 from onepass.data.record_file import RecordFile
 from onepass.data.sources import Span, is_compressed
 from onepass.data.streams import FileStream, Opened, unfolded
@@ -169,6 +170,43 @@ class RecordCursor:
         """Go to another place, where a record begins."""
         self.close()
         self.place = place
+
+    @property
+    def position(self) -> Position:
+        """Where this is, as a `BatchReader` of the same sources goes on from it.
+
+        Not to be asked for amid what is compressed, where it is not known.
+        """
+        source, byte, n_records, n_rows = self.place
+        n_bytes_here = byte - self._at_source(source, 0).byte
+        return Position(
+            source,
+            n_rows,
+            self.bytes_before(),
+            n_rows_here=n_records,  # only its records count where its bytes do
+            n_bytes_here=n_bytes_here,
+            n_records_here=n_records,
+            n_bytes_before=self._bytes_before[source],
+            n_bad=self.bad.n,
+            n_bad_before=self.bad.n,
+            first_bad=tuple(self.bad.first),
+        )
+
+    def resume(self, position: Position, bad: BadRecords) -> bool:
+        """Go on from a position, with what had been passed over before it.
+
+        Returns
+        -------
+        bool
+            False where it is amid what is compressed; nothing is changed then.
+        """
+        if position.n_rows_here and not position.n_bytes_here:
+            return False
+        self.bad = bad
+        start = self._at_source(position.source, position.n_rows)
+        byte, record = start.byte + position.n_bytes_here, position.n_records_here
+        self.go_to(start._replace(byte=byte, record=record))
+        return True
 
     def close(self) -> None:
         """Close the file that is open."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -151,8 +150,7 @@ def read_job_input(paths: Paths) -> JobInput:
     ignored = tuple(sorted((names - {"train", "test", "model"}) | unnamed))
     train, test = channels["train"], channels.get("test")
     model = _model(paths, described.get("model", {})) if "model" in names else None
-    name, arn = (os.environ.get(f"TRAINING_JOB_{what}", "") for what in ("NAME", "ARN"))
-    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model, name, arn)
+    return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model)
 
 
 def _model(paths: Paths, described: Any) -> Path:

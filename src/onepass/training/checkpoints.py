@@ -132,6 +132,11 @@ class Keeper:
         """Whether there is any generation."""
         return any(path.exists() for path in self._generations())
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the last time is long enough ago."""
+        return self._path is not None and time.monotonic() >= self._due
+
     def load(self) -> Kept | None:
         """Read the latest generation that is whole, if there is any."""
         if self._path is None:
@@ -185,7 +190,7 @@ class Keeper:
 
     def keep_if_due(self, kmeans: KMeans, reader: BatchReader, n_batches: int) -> None:
         """Keep a shard, if the last time is long enough ago."""
-        if self._path is not None and time.monotonic() >= self._due:
+        if self.is_due:
             self.keep(kmeans, reader, n_batches)
 
     def keep(self, kmeans: KMeans, reader: BatchReader, n_batches: int) -> None:

@@ -97,9 +97,8 @@ def summarise(
 ) -> KMeans:
     """Take one shard's part of the pass."""
     kmeans = copy.deepcopy(template).set_params(device=device)
-    if device == "cpu" or not is_raw:
-        return tasks.summarise(kmeans, reader, tell, checkpoints=_checkpoints_here())
-    return device_tasks.summarise(kmeans, reader, tell)
+    take = tasks.summarise if device == "cpu" or not is_raw else device_tasks.summarise
+    return take(kmeans, reader, tell, checkpoints=_checkpoints_here())
 
 
 def _checkpoints_here() -> Checkpoints | None:

@@ -21,20 +21,41 @@ from onepass.data.batches import BatchReader
 from onepass.distributed.passes import EnoughError, Tell
 from onepass.formats.arrays import Rows
 from onepass.training import tasks
+from onepass.training.checkpoints import Checkpoints, Keeper
 from onepass.training.record_feed import feed
 from onepass.training.tasks import Score
 
 _log = logging.getLogger(__name__)
 
 
-def summarise(kmeans: KMeans, reader: BatchReader, tell: Tell) -> KMeans:
+def summarise(
+    kmeans: KMeans, reader: BatchReader, tell: Tell, *, checkpoints: Checkpoints | None = None
+) -> KMeans:
     """Take one shard's part of the pass, from records as they lie in the files."""
+    keeper = tasks.keeper_of(checkpoints, kmeans, reader)
+    n_batches = keeper.resume(kmeans, reader)
+    pauses = _Pauses(kmeans, reader, keeper)
     try:
-        if not feed(_StreamSink(kmeans), reader, tell):
-            return tasks.summarise(kmeans, reader, tell)
+        if not feed(_StreamSink(kmeans), reader, tell, pauses):
+            return tasks.go_on(kmeans, reader, tell, keeper, n_batches)
     except EnoughError:
         _log.debug("enough has been read")
     return kmeans.flush()
+
+
+class _Pauses:
+    """Keeps a checkpoint whenever one is due."""
+
+    def __init__(self, kmeans: KMeans, reader: BatchReader, keeper: Keeper) -> None:
+        self._kmeans, self._reader, self._keeper = kmeans, reader, keeper
+
+    @property
+    def is_due(self) -> bool:
+        return self._keeper.is_due
+
+    def keep(self) -> None:
+        n_batches = -(-self._reader.position.n_rows // self._reader.batch_rows)
+        self._keeper.keep(self._kmeans, self._reader, n_batches)
 
 
 def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:

@@ -84,7 +84,7 @@ class LocalEngines:
     gpus : sequence of int
         Those that can be used, by their numbers.
     checkpoints : Checkpoints
-        Of the one pass, where processors make it.
+        Of the one pass.
     """
 
     def __init__(
@@ -95,8 +95,7 @@ class LocalEngines:
     def of_pass(self, channel: Channel) -> Engine:
         """Return where the one pass is made."""
         engine = engine_of_pass(channel, self._wanted, self._gpus)
-        if isinstance(engine, HostEngine):
-            engine.checkpoints = self._checkpoints
+        engine.checkpoints = self._checkpoints
         return engine
 
     def of_model(self, channel: Channel) -> Engine:
@@ -105,7 +104,15 @@ class LocalEngines:
 
 
 class LocalEngine(Engine, Protocol):
-    """Where one stage is done, on this host."""
+    """Where one stage is done, on this host.
+
+    Attributes
+    ----------
+    checkpoints : Checkpoints or None
+        Where each shard of the one pass keeps what it has learnt.
+    """
+
+    checkpoints: Checkpoints | None
 
     def device(self, index: int) -> Device:
         """Return what a shard is computed on."""
@@ -190,7 +197,7 @@ class HostEngine:
     Attributes
     ----------
     checkpoints : Checkpoints or None
-        Where each shard of the one pass keeps what it has learnt.
+        See `LocalEngine`.
     """
 
     checkpoints: Checkpoints | None = None
@@ -232,7 +239,15 @@ class HostEngine:
 
 
 class GpuEngine:
-    """The GPUs of this host."""
+    """The GPUs of this host.
+
+    Attributes
+    ----------
+    checkpoints : Checkpoints or None
+        See `LocalEngine`.
+    """
+
+    checkpoints: Checkpoints | None = None
 
     def __init__(
         self, channel: Channel, wanted: Hyperparameters, gpus: Sequence[int], host: Host = ALONE
@@ -265,7 +280,9 @@ class GpuEngine:
                 for i in range(len(readers))
             ]
         take = device_tasks.summarise if self._raw else tasks.summarise
-        work: list[Task[KMeans]] = [partial(take, shard) for shard in shards]
+        work: list[Task[KMeans]] = [
+            partial(take, shard, checkpoints=self.checkpoints) for shard in shards
+        ]
         return run_in_threads(work, readers, tell)
 
     def step(

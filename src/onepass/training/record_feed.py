@@ -44,20 +44,33 @@ class Sink(Protocol):
         """Return how near rows are, of the latest and of all; see `Seen`."""
 
 
-def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
+class Pauses(Protocol):
+    """Is given a moment, now and then, in which the sink has taken all that the reader tells of."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time."""
+
+    def keep(self) -> None:
+        """Keep what there is."""
+
+
+def feed(sink: Sink, reader: BatchReader, tell: Tell, pauses: Pauses | None = None) -> bool:
     """Read one shard for a GPU.
 
     Parameters
     ----------
     sink : Sink
     reader : BatchReader
-        Of plain files of RecordIO-protobuf; is told what has been read.
+        Of plain files of RecordIO-protobuf, or what is left of them; is told what has been read.
     tell : callable
+    pauses : Pauses, optional
 
     Returns
     -------
     bool
-        False where the first records are packed, or not all dense and alike: nothing is taken.
+        False where the first records are packed, or not all dense and alike, or where the reader
+        is to go on amid a packed file: nothing is taken.
 
     Notes
     -----
@@ -66,9 +79,14 @@ def feed(sink: Sink, reader: BatchReader, tell: Tell) -> bool:
     with closing(_cursor_of(reader)) as cursor:
         first = cursor.decode(_LOOKED_AT)
         plain = _is_plain(cursor) and not is_packed(reader)
+        if plain and reader.n_before:
+            place = reader.first
+            bad = BadRecords(reader.max_bad_records, place.n_bad, place.first_bad)
+            plain = cursor.resume(place, bad)
+            first = cursor.decode(_LOOKED_AT) if plain else first
         if plain:
             reader.bad = cursor.bad
-            _Feed(sink, reader, cursor, tell).run(first)
+            _Feed(sink, reader, cursor, tell, pauses).run(first)
     return plain
 
 
@@ -96,8 +114,16 @@ def _is_plain(cursor: RecordCursor) -> bool:
 
 
 class _Feed:
-    def __init__(self, sink: Sink, reader: BatchReader, cursor: RecordCursor, tell: Tell) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        reader: BatchReader,
+        cursor: RecordCursor,
+        tell: Tell,
+        pauses: Pauses | None,
+    ) -> None:
         self._sink, self._reader, self._cursor, self._tell = sink, reader, cursor, tell
+        self._pauses = pauses
         self._n_at_once = min(reader.batch_rows, max(1, _DECODED_VALUES // reader.n_features))
         self._n_decoded, self._n_due = _FEWEST_DECODED, 0
         self._n_threads = min(available_cpus(), _MOST_THREADS)
@@ -111,11 +137,23 @@ class _Feed:
             self._n_due -= len(rows)
             if self._n_due <= 0:
                 self._n_due = self._n_decoded if self._take_blocks() else 0
+            self._pause()
             if not self._enough:
                 rows = self._cursor.decode(min(self._n_due or self._n_at_once, self._n_at_once))
         self._seen(self._cursor.place)
         if self._enough:
             raise self._enough
+
+    def _pause(self) -> None:
+        """Have what has been taken kept, where it is time and the place is known."""
+        if self._pauses is None or self._cursor.is_amid_compressed:
+            return
+        if self._pauses.is_due or self._enough:
+            self._reader.position = self._cursor.position
+            self._pauses.keep()
+
+    def _is_due(self) -> bool:
+        return self._pauses is not None and self._pauses.is_due
 
     def _take_blocks(self) -> bool:
         """Take records as they are, as far as that goes; returns whether it went at all."""
@@ -148,7 +186,7 @@ class _Feed:
             for block in blocks:
                 yield block
                 self._seen(block.place)
-                if self._enough:
+                if self._enough or self._is_due():
                     behind = block.place_of(4 * len(block.words) // stride)
                     break
         if behind is not None:

@@ -36,8 +36,17 @@ def summarise(
     kmeans: KMeans, reader: BatchReader, tell: Tell, *, checkpoints: Checkpoints | None = None
 ) -> KMeans:
     """Take one shard's part of the pass, or as much of it as is wanted."""
-    keeper = checkpoints.of_shard(kmeans, reader) if checkpoints else Keeper(None, 0)
-    n = keeper.resume(kmeans, reader)
+    keeper = keeper_of(checkpoints, kmeans, reader)
+    return go_on(kmeans, reader, tell, keeper, keeper.resume(kmeans, reader))
+
+
+def keeper_of(checkpoints: Checkpoints | None, kmeans: KMeans, reader: BatchReader) -> Keeper:
+    """Return what keeps the checkpoints of a shard, if any are kept."""
+    return checkpoints.of_shard(kmeans, reader) if checkpoints else Keeper(None, 0)
+
+
+def go_on(kmeans: KMeans, reader: BatchReader, tell: Tell, keeper: Keeper, n: int) -> KMeans:
+    """Take a shard's part of the pass from where its reader is, behind `n` batches."""
     teller = _Teller(reader, tell)
     try:
         with closing(teller.batches()) as batches:
