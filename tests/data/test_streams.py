@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onepass.data.ahead import Stop
-from onepass.data.batches import BatchReader, most_rows
+from onepass.data.batches import BatchReader
 from onepass.data.gzip_stream import GzipStream
 from onepass.data.pipe_stream import PipeStream
 from onepass.data.shards import cut, share
 from onepass.data.sources import Pipe, Span, is_compressed, whole_files
 from onepass.data.streams import OpenSource
+from onepass.data.table_format import most_rows
 from onepass.data.wrapped import unwrap
 from onepass.data.zstd_stream import ZstdStream
 from onepass.errors import DecodeError, PlatformError

@@ -74,6 +74,21 @@ def test_ten_days_one_after_the_other_are_as_good_as_all_at_once(jobs, days, bef
     assert daily < 1.01 * whole
 
 
+@pytest.mark.parametrize("k", ["12", "9", "15"])
+def test_clusters_keep_their_numbers(jobs, k):
+    places = np.random.default_rng(3).normal(0, 9, (12, 5)).astype(np.float32)
+    rng = np.random.default_rng(4)
+    day = [(places[rng.integers(0, 12, 9_000)] + rng.normal(size=(9_000, 5))) for _ in range(2)]
+    before = load_model(jobs.run(day[0].astype(np.float32), k="12").model_file)
+    after = load_model(jobs.run(day[1].astype(np.float32), k=k, seed="8").model_file)
+    numbers = before.assign(after.centers[: min(12, int(k))]).labels
+    free = [i for i, number in enumerate(numbers) if number != i]
+    if k == "9":  # three of the nine numbers may be those of places that two had shared
+        assert len(free) <= 3
+    else:
+        assert not free
+
+
 def test_it_is_told_what_is_new(jobs, days):
     jobs.run(days[0])
     assert "drift" not in jobs.log

@@ -27,6 +27,7 @@ from onepass.cluster.elsewhere import collections, is_elsewhere
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
 from onepass.cluster.model import KMeansModel
+from onepass.cluster.numbering import numbered_like
 from onepass.cluster.parameters import Auto, Parameters, check_seed
 from onepass.cluster.record_intake import RecordIntake
 from onepass.cluster.scaled import ScaledStream
@@ -411,7 +412,7 @@ class KMeans(Estimator):
         return self
 
     @one_blas_thread
-    def finalize(self, deadline: Deadline = NEVER) -> Self:
+    def finalize(self, deadline: Deadline = NEVER, like: Rows | None = None) -> Self:
         """Make the final centers of all rows taken so far.
 
         More rows may follow, in a new batch: the last one ends here, complete or not.
@@ -420,6 +421,9 @@ class KMeans(Estimator):
         ----------
         deadline : Deadline
             When somebody waits: as good as they get until then. It may be set meanwhile.
+        like : ndarray of shape (n, n_features), float32, optional
+            Former centers, of any number: a cluster goes on under the number of the one that is
+            closest to it.
 
         Returns
         -------
@@ -454,7 +458,10 @@ class KMeans(Estimator):
         )
         self.trial_msds_ = finished.trial_msds
         self.n_iter_ = 1
-        return self._adopt(finished.centers, self._stream)
+        centers = finished.centers
+        if like is not None:
+            centers = centers[numbered_like(centers, like)]
+        return self._adopt(centers, self._stream)
 
     @one_blas_thread
     def resume_with(self, centers: Rows, n_iter: int) -> Self:

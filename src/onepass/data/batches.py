@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import cycle
@@ -13,9 +12,9 @@ from onepass.data.bad_records import BadRecords
 from onepass.data.batch import Batch, Choice, DenseBatch, SparseBatch, UndecidedBatch
 from onepass.data.position import Position
 from onepass.data.record_file import RecordFile
-from onepass.data.sources import Pipe, Source, Span, is_compressed, n_bytes_of
+from onepass.data.sources import Source, Span, is_compressed
 from onepass.data.streams import Opened, OpenSource
-from onepass.data.table_format import RECORDS, RowFile, TableFormat
+from onepass.data.table_format import RECORDS, RowFile, TableFormat, most_rows
 from onepass.errors import DecodeError, PlatformError
 from onepass.formats.arrays import Rows
 from onepass.sparse import SparseRows
@@ -297,19 +296,3 @@ def _behind(source: Source, place: Position) -> Source:
 def _from_start(opened: Opened, source: Source) -> Opened:
     """Return an object whose positions count from where its source begins."""
     return opened._replace(start=source.start) if isinstance(source, Span) else opened
-
-
-def most_rows(
-    sources: Sequence[Source], table_format: TableFormat = RECORDS, *, enough: int = sys.maxsize
-) -> int:
-    """Return more rows than the sources can hold, so that nothing is made far too large.
-
-    Where they may hold `enough`, by their sizes, that is not looked into any further: no file is
-    opened to see whether it is compressed.
-    """
-    if not table_format.least_row_bytes or any(isinstance(source, Pipe) for source in sources):
-        return sys.maxsize
-    most = n_bytes_of(sources) // table_format.least_row_bytes + 1
-    if most >= enough or any(is_compressed(source.path) for source in sources):
-        return sys.maxsize
-    return most

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from onepass.data.boundaries import find_line, find_record, uncut
 from onepass.data.npy_file import NpyFile
 from onepass.data.record_file import RecordFile
-from onepass.data.sources import FilePath
+from onepass.data.sources import FilePath, Pipe, Source, is_compressed, n_bytes_of
 from onepass.data.streams import Opened
 from onepass.errors import UserError
 from onepass.formats.arrays import Rows
@@ -124,3 +125,19 @@ def _open_parquet(opened: Opened, n_features: int, *, label_size: int | None) ->
     from onepass.data.parquet_file import ParquetFile  # noqa: PLC0415 - as above
 
     return ParquetFile(opened, n_features, label_size)
+
+
+def most_rows(
+    sources: Sequence[Source], table_format: TableFormat = RECORDS, *, enough: int = sys.maxsize
+) -> int:
+    """Return more rows than the sources can hold, so that nothing is made far too large.
+
+    Where they may hold `enough`, by their sizes, that is not looked into any further: no file is
+    opened to see whether it is compressed.
+    """
+    if not table_format.least_row_bytes or any(isinstance(source, Pipe) for source in sources):
+        return sys.maxsize
+    most = n_bytes_of(sources) // table_format.least_row_bytes + 1
+    if most >= enough or any(is_compressed(source.path) for source in sources):
+        return sys.maxsize
+    return most

@@ -25,9 +25,9 @@ from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import united, usable_gpus
 from onepass.training.checkpoints import Checkpoints
 from onepass.training.configuration import check_channels
-from onepass.training.engines import engine_of_model, engine_of_pass, recount
+from onepass.training.engines import engine_of_model, engine_of_pass
 from onepass.training.readers import host_of as place_of
-from onepass.training.readers import may_be_taken_raw, peek_at, readers_of
+from onepass.training.readers import may_be_taken_raw, peek_at, readers_of, recount
 from onepass.training.refusals import explained
 from onepass.training.tasks import Score, united_scores
 

@@ -14,7 +14,7 @@ from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
 from onepass.data.shards import ALONE, Host
-from onepass.data.sources import n_bytes_of, whole_files
+from onepass.data.sources import n_bytes_of
 from onepass.distributed.passes import Task, Tell, run_in_threads, run_pass
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
@@ -22,7 +22,7 @@ from onepass.sagemaker.inputs import Channel
 from onepass.training import device_tasks, tasks
 from onepass.training.algorithm import n_centers_of
 from onepass.training.checkpoints import Checkpoints
-from onepass.training.readers import is_text, may_be_taken_raw, reader_of, readers_of
+from onepass.training.readers import is_text, may_be_taken_raw, readers_of, recount
 from onepass.training.record_feed import is_packed, is_plain
 from onepass.training.tasks import Score
 
@@ -116,13 +116,6 @@ class LocalEngine(Engine, Protocol):
 
     def device(self, index: int) -> Device:
         """Return what a shard is computed on."""
-
-
-def recount(readers: Sequence[BatchReader], channel: Channel, wanted: Hyperparameters) -> None:
-    """Read the files of some readers as a whole; see `Engine.recount`."""
-    paths = dict.fromkeys(source.path for reader in readers for source in reader.sources)
-    for _ in reader_of(whole_files(list(paths)), channel, wanted):
-        pass
 
 
 def engine_of_pass(

@@ -218,7 +218,9 @@ class Job:
         """Make the final centers from the summary and the sample."""
         if self._stopping.asked:  # what has been read has been put together since
             self._stopping.hurry()
-        self._kmeans.finalize(self._stopping.deadline)
+        before = self._before.model
+        like = None if before is None else before.centers
+        self._kmeans.finalize(self._stopping.deadline, like)
         if self._wanted.epochs > 1 or self._job.test is not None:
             self._kmeans.leave_device()  # which is searched on
         if self._wanted.extra_center_factor == 1:

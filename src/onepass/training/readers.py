@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 
 from onepass.cluster.parameters import auto_batch_size
-from onepass.data.batches import Auto, BatchReader, most_rows
+from onepass.data.batches import Auto, BatchReader
 from onepass.data.channels import find_files, list_files
 from onepass.data.s3_path import S3Path, list_objects
 from onepass.data.shards import ALONE, Host, cut, share
 from onepass.data.sources import FilePath, Pipe, Source, n_bytes_of, whole_files
-from onepass.data.table_format import RECORDS, format_of
+from onepass.data.table_format import RECORDS, format_of, most_rows
 from onepass.errors import UserError
 from onepass.formats.media import CSV, MediaType
 from onepass.resources import available_cpus
@@ -146,6 +146,13 @@ def reader_of(sources: Sequence[Source], channel: Channel, wanted: Hyperparamete
         max_bad_records=wanted.max_bad_records,
         keep_sparse=_keep_sparse(wanted) if table_format is RECORDS else False,
     )
+
+
+def recount(readers: Sequence[BatchReader], channel: Channel, wanted: Hyperparameters) -> None:
+    """Read the files of some readers as a whole; see `Engine.recount`."""
+    paths = dict.fromkeys(source.path for reader in readers for source in reader.sources)
+    for _ in reader_of(whole_files(list(paths)), channel, wanted):
+        pass
 
 
 def is_text(channel: Channel) -> bool:
