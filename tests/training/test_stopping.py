@@ -37,7 +37,7 @@ def test_who_is_asked_tells_at_the_next_moment():
 
 
 @pytest.mark.parametrize(
-    "when", ["onepass.training.job.Job._stream", "onepass.cluster.stream.finish"]
+    "when", ["onepass.training.job.Job._stream", "onepass.cluster.stream.finish_each"]
 )
 def test_a_job_that_is_asked_makes_fewer_trials(opt_ml, blobs, monkeypatch, caplog, when):
     """Asked at the beginning of the pass, and of the last step."""

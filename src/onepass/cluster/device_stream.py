@@ -12,7 +12,7 @@ things wherever it is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from onepass.cluster.device_rows import DeviceRows, fits_rows
 from onepass.cluster.device_sample import Age
 from onepass.cluster.device_slices import SlicedRows, SlicedSearch, slices_for
 from onepass.cluster.devices import demanded, tell
-from onepass.cluster.finish import Finished, finish
+from onepass.cluster.finish import Finished, finish_each
 from onepass.cluster.kernels.gpu import Gpu, NoGpuError, is_loaded
 from onepass.cluster.parameters import Parameters
 from onepass.cluster.parts import Parts
@@ -159,14 +159,14 @@ class DeviceStream(Stream[Rows]):
         self.land()
         super().rescale(exponent)
 
-    def finish(self, settings: TrialSettings) -> Finished:
-        """Make final centers; more rows may follow, and the same call gives the same centers."""
-        there = self._sample_there(settings.n_clusters)
+    def finish_each(self, each: Sequence[TrialSettings]) -> Iterator[Finished]:
+        """Make final centers of several numbers of clusters."""
+        there = self._sample_there(each[-1].n_clusters)
         if there is None:
-            return super().finish(settings)
+            return super().finish_each(each)
         seeds = np.random.SeedSequence((self._seed, FINISHING))
         core = there.core(self._fitted(len(there)))
-        return finish(there.points(), core, settings, seeds, self._workshop())
+        return finish_each(there.points(), core, each, seeds, self._workshop())
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""

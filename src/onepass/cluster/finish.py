@@ -8,7 +8,7 @@ fits the sample this is k-means on the data itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -23,8 +23,10 @@ from onepass.cluster.arrays import (
     WeightedAny,
     WeightedRows,
 )
+from onepass.cluster.batches import as_dense
 from onepass.cluster.core_set import CoreSet
 from onepass.cluster.embedding import coordinates_of, is_worth_embedding, restored
+from onepass.cluster.kernels.cpu import nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
 from onepass.cluster.trials import Trials, TrialSettings, make_trials, thin_rows
@@ -110,18 +112,72 @@ def finish(
     Costs the trials on the summary, six iterations on a quarter of the sample for each of two
     candidates, or four where that is quick, and one run on all, or two.
     """
-    rngs = [np.random.default_rng(seed) for seed in seeds.spawn(settings.n_trials + 1)]
+    return next(finish_each(summary, core_set, [settings], seeds, workshop))
+
+
+def finish_each(
+    summary: WeightedRows,
+    core_set: CoreSet | Core,
+    each: Sequence[TrialSettings],
+    seeds: np.random.SeedSequence,
+    workshop: Workshop | None = None,
+) -> Iterator[Finished]:
+    """Make the final centers of several numbers of clusters from the same rows.
+
+    Parameters
+    ----------
+    each : sequence of TrialSettings
+        Of rising numbers of clusters, and alike but for these and for trials.
+    summary, core_set, seeds, workshop
+        As `finish` takes them.
+
+    Yields
+    ------
+    Finished
+        One for each, as it is made. None costs more on the core-set than the one before: where
+        trials have found nothing better, its centers are gone on with, and rows that cost most.
+    """
     where = workshop or HostWorkshop()
     core = _HostCore(core_set, where) if isinstance(core_set, CoreSet) else core_set
-    coarse: WeightedAny = summary
-    if len(summary.rows) < 1.5 * settings.n_clusters:
-        coarse = core.thin(thin_rows(settings.n_clusters), rngs[-1])
-    candidates, trial_msds = _candidates(coarse, settings, rngs[:-1], where)
-    refinement = core.refinement(summary.rows, settings)
-    n_distances = len(core) * settings.n_clusters
-    n_finalists = _MANY if n_distances <= _QUICK else _FEW
-    refined = _refine(refinement, candidates, settings, n_finalists)
-    return Finished(refined.centers, trial_msds)
+    refinement = core.refinement(summary.rows, each[-1])
+    before: Clustering | None = None
+    for settings in each:
+        fresh = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key)
+        rngs = [np.random.default_rng(seed) for seed in fresh.spawn(settings.n_trials + 1)]
+        coarse: WeightedAny = summary
+        if len(summary.rows) < 1.5 * settings.n_clusters:
+            coarse = core.thin(thin_rows(settings.n_clusters), rngs[-1])
+        candidates, trial_msds = _candidates(coarse, settings, rngs[:-1], where)
+        n_distances = len(core) * settings.n_clusters
+        n_finalists = _MANY if n_distances <= _QUICK else _FEW
+        refined = _refine(refinement, candidates, settings, n_finalists)
+        if before is not None and refined.inertia > before.inertia:
+            more = extended(before.centers, coarse, settings.n_clusters)
+            refined = min(refined, refinement.run(more, math.inf), key=_inertia)
+        before = refined
+        yield Finished(refined.centers, trial_msds)
+
+
+def extended(centers: Rows, data: WeightedAny, n_clusters: int) -> Rows:
+    """Return more centers: those there are, and one after the other the row that costs most.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n, n_features), float32
+    data : WeightedAny
+        At least as many rows as clusters.
+    n_clusters : int
+        How many there are to be; n at least.
+    """
+    while len(centers) < n_clusters:
+        sq_distances = nearest_centers(data.rows, centers).sq_distances
+        farthest = int(np.argmax(sq_distances * data.weights))
+        centers = np.concatenate([centers, as_dense(data.rows[farthest : farthest + 1])])
+    return centers
+
+
+def _inertia(clustering: Clustering) -> float:
+    return clustering.inertia
 
 
 def _candidates(
@@ -171,7 +227,7 @@ def _refine(
         if settings.deadline.is_half_past:
             break
         rival = refinement.run(candidates[i], best.inertia)
-        best = min(best, rival, key=lambda clustering: clustering.inertia)
+        best = min(best, rival, key=_inertia)
     return best
 
 

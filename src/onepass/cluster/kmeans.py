@@ -11,18 +11,21 @@ users of Python meet.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from onepass.cluster.arrays import Doubles, Rows
+from onepass.cluster.arrays import Doubles, Rows, Weighted
 from onepass.cluster.batches import Batch, Given, Samples, WeightedSamples, as_pair, check_weighted
+from onepass.cluster.core_set import Msd, weigh_clusters
 from onepass.cluster.deadline import NEVER, Deadline
 from onepass.cluster.device_plan import find_gpu_for
 from onepass.cluster.devices import Device
+from onepass.cluster.elbow import Elbow, ElbowPoint, few_trials, sweep
 from onepass.cluster.elsewhere import collections, is_elsewhere
 from onepass.cluster.epoch import LloydStep, sum_shard, take_step
 from onepass.cluster.estimator import Estimator
@@ -391,7 +394,73 @@ class KMeans(Estimator):
             Of all rows taken, as far as they have not faded; exact as long as all of them are kept.
         """
         centers = self._model().centers
-        return self._begun(centers.shape[1]).sizes(centers)
+        return weigh_clusters(self._begun(centers.shape[1]).rows_kept(), centers)
+
+    @one_blas_thread
+    def rows_kept(self) -> Weighted[Samples]:
+        """Return rows that stand for all that have been taken.
+
+        Returns
+        -------
+        Weighted
+            ``rows``, of the kind that was taken, and ``weights``: all rows as long as they are
+            kept, else some 20,000 of the sample, moved and weighted so that what the summary knows
+            exactly is so.
+        """
+        return self._begun_already().rows_kept()
+
+    @one_blas_thread
+    def sweep(self, n_clusters: Iterable[int], deadline: Deadline = NEVER) -> Elbow:
+        """Make clusters of several numbers from the rows taken so far, without reading any again.
+
+        Parameters
+        ----------
+        n_clusters : iterable of int
+            ``range(2, 13)``, say. Up to `n_clusters` of this instance they are as good as a model
+            of that number alone; beyond, the summary and the sample may be too small for them.
+        deadline : Deadline
+            See `finalize`.
+
+        Returns
+        -------
+        Elbow
+            With the msd, which never rises with the number of clusters, the silhouette, the sizes
+            and the knee; `choose` makes one of them the model.
+
+        Raises
+        ------
+        UserError
+            When fewer rows have been taken than one of them.
+
+        Examples
+        --------
+        >>> rows = [[x + y] for x in (0, 100, 200) for y in range(9)]
+        >>> KMeans(6).partial_fit(rows).sweep(range(2, 7)).knee.n_clusters
+        3
+        """
+        parameters = self.checked_parameters()
+        ks = sorted({operator.index(k) for k in n_clusters})
+        if not ks or ks[0] < 1:
+            raise UserError(f"n_clusters={ks} must be numbers of 1 at least")
+        settings = [self._trial_settings(parameters, k, deadline) for k in ks]
+        each = [s if s.n_clusters == self.n_clusters else few_trials(s) for s in settings]
+        return sweep(self._begun_already(), each, check_seed(self.random_state))
+
+    def choose(self, point: ElbowPoint, like: Rows | None = None) -> Self:
+        """Make clusters that `sweep` has made the model, and their number that of this instance.
+
+        Parameters
+        ----------
+        point : ElbowPoint
+        like : ndarray of shape (n, n_features), float32, optional
+            See `finalize`.
+        """
+        self.n_clusters = point.n_clusters
+        self.trial_msds_, self.n_iter_ = point.trial_msds, 1
+        centers = point.centers
+        if like is not None:
+            centers = centers[numbered_like(centers, like)]
+        return self._keep(centers, Msd(point.msd, point.msd_error), self._begun_already())
 
     def begin_with(self, centers: npt.ArrayLike, n_rows: int) -> Self:
         """Go on from final centers of rows of which nothing else is known.
@@ -436,32 +505,35 @@ class KMeans(Estimator):
             When fewer rows than clusters have been taken.
         """
         parameters = self.checked_parameters()
-        if self._stream is None or self._stream.n_rows < parameters.n_clusters:
-            raise UserError(
-                f"{self.n_samples_seen_} rows of a weight above zero cannot make "
-                f"n_clusters={parameters.n_clusters} clusters"
-            )
-        finished = self._stream.finish(
-            TrialSettings(
-                parameters.n_clusters,
-                parameters.local_init,
-                parameters.n_trials(
-                    self._stream.n_rows_in_time,
-                    self._stream.n_features,
-                    self._stream.n_values_a_row,
-                ),
-                parameters.max_iter,
-                parameters.tol,
-                available_cpus(),
-                deadline,
-            )
-        )
+        settings = self._trial_settings(parameters, parameters.n_clusters, deadline)
+        stream = self._begun_already()
+        finished = stream.finish(settings)
         self.trial_msds_ = finished.trial_msds
         self.n_iter_ = 1
         centers = finished.centers
         if like is not None:
             centers = centers[numbered_like(centers, like)]
-        return self._adopt(centers, self._stream)
+        return self._adopt(centers, stream)
+
+    def _trial_settings(
+        self, parameters: Parameters, n_clusters: int, deadline: Deadline
+    ) -> TrialSettings:
+        stream = self._stream
+        if stream is None or stream.n_rows < n_clusters:
+            raise UserError(
+                f"{self.n_samples_seen_} rows of a weight above zero cannot make "
+                f"n_clusters={n_clusters} clusters"
+            )
+        n_trials = replace(parameters, n_clusters=n_clusters).n_trials(
+            stream.n_rows_in_time, stream.n_features, stream.n_values_a_row
+        )
+        how = parameters.local_init, n_trials, parameters.max_iter, parameters.tol
+        return TrialSettings(n_clusters, *how, available_cpus(), deadline)
+
+    def _begun_already(self) -> ScaledStream:
+        if self._stream is None:
+            raise UserError("no rows have been taken yet")
+        return self._stream
 
     @one_blas_thread
     def resume_with(self, centers: Rows, n_iter: int) -> Self:
@@ -581,8 +653,11 @@ class KMeans(Estimator):
 
     def _adopt(self, centers: Rows, stream: ScaledStream) -> Self:
         """Make `centers` the result, and measure them."""
+        return self._keep(centers, stream.measure(centers), stream)
+
+    def _keep(self, centers: Rows, msd: Msd, stream: ScaledStream) -> Self:
         self.cluster_centers_ = centers
-        self.msd_, self.msd_error_ = stream.measure(centers)
+        self.msd_, self.msd_error_ = msd
         if hasattr(self, "labels_"):
             del self.labels_
         self.inertia_ = self.msd_ * stream.total_weight

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from onepass.cluster.arrays import Doubles, Rows, Weighted
+from onepass.cluster.arrays import Rows, Weighted
 from onepass.cluster.batches import Samples, WeightedSamples, as_dense, as_sparse
 from onepass.cluster.core_set import Msd
 from onepass.cluster.device_plan import find_gpu_for
@@ -159,20 +160,27 @@ class ScaledStream:
 
     def finish(self, settings: TrialSettings) -> Finished:
         """Make final centers; more rows may follow, and the same call gives the same centers."""
-        finished = self._stream.finish(settings)
-        return Finished(
-            rescale(finished.centers, self._scale.exponent),
-            tuple(self._unscaled(msd) for msd in finished.trial_msds),
-        )
+        return next(self.finish_each([settings]))
+
+    def finish_each(self, each: Sequence[TrialSettings]) -> Iterator[Finished]:
+        """Make final centers of several numbers of clusters; see `onepass.cluster.finish`."""
+        for finished in self._stream.finish_each(each):
+            yield Finished(
+                rescale(finished.centers, self._scale.exponent),
+                tuple(self._unscaled(msd) for msd in finished.trial_msds),
+            )
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
         value, error = self._stream.measure(rescale(centers, -self._scale.exponent))
         return Msd(self._unscaled(value), self._unscaled(error))
 
-    def sizes(self, centers: Rows) -> Doubles:
-        """Estimate what the rows closest to each of `centers` weigh."""
-        return self._stream.sizes(rescale(centers, -self._scale.exponent))
+    def rows_kept(self) -> Weighted[Samples]:
+        """Return rows that stand for all; see `onepass.cluster.stream.Stream`."""
+        rows, weights = self._stream.rows_kept()
+        if isinstance(rows, SparseRows):
+            return Weighted(rows.with_values(rescale(rows.values, self._scale.exponent)), weights)
+        return Weighted(rescale(as_dense(rows), self._scale.exponent), weights)
 
     def _new_stream(self, *, sparse: bool) -> Stream[Any]:
         wanted = self._parameters, self.n_features, self._share

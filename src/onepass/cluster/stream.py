@@ -7,12 +7,12 @@ thing that happens to all of them stands here: batches, merges, scales, states, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, cast
 
 import numpy as np
 
 from onepass.cluster.arrays import (
-    Doubles,
     Flags,
     Floats,
     Labels,
@@ -29,9 +29,8 @@ from onepass.cluster.core_set import (
     estimate_msd,
     measure_rows,
     thinned,
-    weigh_clusters,
 )
-from onepass.cluster.finish import Finished, Workshop, finish
+from onepass.cluster.finish import Finished, Workshop, finish_each
 from onepass.cluster.kept_sample import arrays_of, restore_sample
 from onepass.cluster.offers import Offer
 from onepass.cluster.parameters import Parameters
@@ -226,12 +225,15 @@ class Stream(Generic[R]):
         """Have batches of the size that they have after the first."""
         self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
 
-    def finish(self, settings: TrialSettings) -> Finished:
-        """Make final centers; more rows may follow, and the same call gives the same centers."""
+    def finish_each(self, each: Sequence[TrialSettings]) -> Iterator[Finished]:
+        """Make final centers of several numbers of clusters; see `onepass.cluster.finish`.
+
+        More rows may follow, and the same call gives the same centers.
+        """
         self.flush()
         seeds = np.random.SeedSequence((self._seed, FINISHING))
         summary = self.summary.as_rows()
-        return finish(summary, self._core_set(summary), settings, seeds, self._workshop())
+        return finish_each(summary, self._core_set(summary), each, seeds, self._workshop())
 
     def measure(self, centers: Rows) -> Msd:
         """Measure how far all rows are from their closest of `centers`."""
@@ -240,18 +242,17 @@ class Stream(Generic[R]):
             return measure_rows(Weighted(sample.rows, sample.weights), centers)
         return estimate_msd(self.summary, sample, self._fitted(len(sample.rows)), centers)
 
-    def sizes(self, centers: Rows) -> Doubles:
-        """Estimate what the rows closest to each of `centers` weigh; exact while all are kept.
+    def rows_kept(self) -> WeightedAny:
+        """Return rows that stand for all: all while they are kept, 20,000 about otherwise.
 
-        From 20,000 rows of the sample at most, corrected by what the summary knows exactly.
+        Those of the sample, corrected by what the summary knows exactly.
         """
         self.flush()
         self.land()
         sample = self._reservoir.sample(self._half_lives())
-        data: WeightedAny = Weighted(sample.rows, sample.weights)
-        if not self.complete:
-            data = thinned(self.summary.as_rows(), sample, _MEASURED)
-        return weigh_clusters(data, centers)
+        if self.complete:
+            return Weighted(sample.rows, sample.weights)
+        return thinned(self.summary.as_rows(), sample, _MEASURED)
 
     def _take(self, data: Weighted[R]) -> None:
         """One batch: let the old fade, absorb the rows, sample them, make room."""
