@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from onepass import __version__
+from onepass.cli.numbers import parse_numbers
 from onepass.convert.file_formats import FileFormat
 from onepass.sagemaker.paths import DEFAULT_BASE
 
@@ -18,6 +20,26 @@ _BASE = click.option(
     show_default=True,
     help="The directory that holds input/, model/ and output/.",
 )
+
+
+def _data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that describe data with no job around them."""
+    options = (
+        click.option("--content-type", help="Of data; by default told by how they begin."),
+        click.option(
+            "--feature-dim",
+            type=click.IntRange(1),
+            help="Features of a row of data; by default as many as the first row has.",
+        ),
+        click.option(
+            "--label-size",
+            type=click.IntRange(0),
+            help="Leading columns of data that are labels; none by default.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,17 +80,7 @@ def train(base: Path, scheduler: str | None) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help=f"The directory of a job, as PATH.  [default: {DEFAULT_BASE}]",
 )
-@click.option("--content-type", help="Of data; by default told by how they begin.")
-@click.option(
-    "--feature-dim",
-    type=click.IntRange(1),
-    help="Features of a row of data; by default as many as the first row has.",
-)
-@click.option(
-    "--label-size",
-    type=click.IntRange(0),
-    help="Leading columns of data that are labels; none by default.",
-)
+@_data
 def check(
     path: Path | None,
     base: Path | None,
@@ -197,6 +209,57 @@ def describe(model: Path, *, as_json: bool) -> None:
     from onepass.cli.describe import run_description
 
     raise SystemExit(run_description(model, as_json=as_json))
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--k",
+    "ks",
+    metavar="NUMBERS",
+    callback=parse_numbers,
+    default="2-20",
+    show_default=True,
+    help="Numbers of clusters, and ranges of them: 2-12 or 2,4,8.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A directory for elbow.json, elbow.csv and elbow.png; none is written by default.",
+)
+@_data
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def elbow(
+    path: Path,
+    ks: tuple[int, ...],
+    output: Path | None,
+    content_type: str | None,
+    feature_dim: int | None,
+    label_size: int | None,
+    seed: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Tell how many clusters there are: the msd of each number, and where it stops falling fast.
+
+    PATH is what a job has left, a model.tar.gz or a directory that holds one: then no data is read.
+    Or it is data, a file or a directory, which is read once; --content-type, --feature-dim and
+    --label-size describe it.
+
+    \b
+    onepass elbow model.tar.gz --k 2-12
+    onepass elbow rows.csv --output plots
+
+    Exit codes: 0 told; 1 a bug of ours; 2 something you can mend; 3 the machine; 130 stopped by
+    Ctrl-C.
+    """  # noqa: D301 - click takes the mark for what is not to be wrapped
+    from onepass.cli.elbow import run_elbow
+    from onepass.training.unconfigured import Told
+
+    told = Told(content_type, feature_dim, label_size)
+    raise SystemExit(run_elbow(path, ks, told, output, seed, as_json=as_json))
 
 
 @main.command()

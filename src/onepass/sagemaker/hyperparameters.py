@@ -2,8 +2,9 @@
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
 ``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``,
-``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state``, ``model_rows`` and
-``checkpoint_interval_s`` are ours.
+``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state``, ``model_rows``,
+``checkpoint_interval_s``, ``k_sweep``, ``report``, ``report_map`` and
+``feature_names`` are ours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from onepass.sagemaker.values import (
     auto_or,
     choice,
     flag,
+    names,
+    numbers,
     plain_text,
     real,
     some_of,
@@ -32,6 +35,8 @@ DEFAULT_MINI_BATCH = 5000
 _IGNORED_PREFIX = "sagemaker_"
 """Generic clients add names of this prefix for themselves."""
 
+_USUAL_SWEEP = tuple(range(2, 21))
+_MOST_SWEPT = 2**30
 _ANY_COUNT = whole(0, 10**18 - 1)
 _INIT = choice("random", "kmeans++", aliases={"k-means++": "kmeans++"})
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -71,7 +76,10 @@ class Hyperparameters:
     """The hyperparameters of a job, checked and typed."""
 
     feature_dim: int = _declare(whole(1), "Features of a row.")
-    k: int = _declare(whole(1), "Clusters to find.")
+    k: int | Literal["auto"] = _declare(
+        auto_or(whole(1)),
+        "Clusters to find. auto (an addition of Onepass): as many as the knee of k_sweep says.",
+    )
     epochs: int = _declare(
         whole(1),
         "Passes over the data. The first one makes the centers; each further one is an exact step "
@@ -202,6 +210,30 @@ class Hyperparameters:
         "addition of Onepass).",
         "60",
     )
+    k_sweep: tuple[int, ...] = _declare(
+        numbers(1, 10_000, 1000),
+        "Numbers of clusters to make as well, from the same pass, for an elbow in output/data (an "
+        "addition of Onepass). With k=auto, 2-20 where nothing is said.",
+        "",
+    )
+    report: bool = _declare(
+        flag(),
+        "Whether output/data/report.html is written, which shows the clusters (an addition of "
+        "Onepass).",
+        "true",
+    )
+    report_map: Literal["pca", "tsne"] = _declare(
+        choice("pca", "tsne"),
+        "How the report's map places rows: by their principal components, or by t-SNE, for which "
+        "scikit-learn must be installed (an addition of Onepass).",
+        "pca",
+    )
+    feature_names: tuple[str, ...] = _declare(
+        names(),
+        "What the features are called, for the report (an addition of Onepass): all of them, in "
+        "their order.",
+        "",
+    )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),
         "GPUs of each host that share the data, at most; 0: none is used.",
@@ -228,6 +260,22 @@ class Hyperparameters:
     disable_wait_to_read: bool = _declare(
         flag(), "Of the original only; no effect.", "false", name="_disable_wait_to_read"
     )
+
+    @property
+    def sweep(self) -> tuple[int, ...]:
+        """The numbers of clusters that are made for an elbow, with that of the model."""
+        swept = self.k_sweep or (_USUAL_SWEEP if self.k == "auto" else ())
+        return tuple(sorted({*swept, self.k})) if swept and self.k != "auto" else swept
+
+    @property
+    def least_k(self) -> int:
+        """The fewest clusters that will do."""
+        return self.sweep[0] if self.k == "auto" else self.k
+
+    @property
+    def most_k(self) -> int:
+        """The most clusters that are made."""
+        return max(self.sweep, default=self.least_k)
 
     def as_given(self) -> dict[str, Any]:
         """Return every value under the name of its hyperparameter."""
@@ -276,7 +324,19 @@ def parse_hyperparameters(given: Mapping[str, object]) -> Hyperparameters:
             )
     if problems:
         raise UserError("; ".join(problems))
-    return Hyperparameters(**values)
+    parsed = Hyperparameters(**values)
+    n_centers = sum(parsed.sweep)
+    n_bytes = 4 * n_centers * parsed.feature_dim
+    if n_bytes > _MOST_SWEPT:
+        raise UserError(
+            f"k_sweep={given.get('k_sweep', '')!r} makes {n_centers} centers of "
+            f"{parsed.feature_dim} features, {n_bytes / 2**30:.1f} GiB; at most "
+            f"{_MOST_SWEPT / 2**30:.0f} GiB are accepted: leave numbers out"
+        )
+    n_names = len(parsed.feature_names)
+    if n_names not in (0, parsed.feature_dim):
+        raise UserError(f"feature_names has {n_names} names, and feature_dim={parsed.feature_dim}")
+    return parsed
 
 
 def _missing(known: Iterable[Declaration], given: Mapping[str, object]) -> list[str]:

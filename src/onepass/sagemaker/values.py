@@ -15,6 +15,7 @@ LARGEST = 2**31 - 1
 """The largest whole number, where nothing else is said: sizes beyond it are slips of the pen."""
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
+_RANGE = re.compile(r"([1-9][0-9]{0,17})(?:\s*-\s*([1-9][0-9]{0,17}))?")
 _REAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -114,6 +115,39 @@ def some_of(*names: str) -> Kind:
         return tuple(items)
 
     return Kind(f"a JSON list of some of {json.dumps(names)}", parse)
+
+
+def numbers(minimum: int, maximum: int, n_most: int) -> Kind:
+    """Accept numbers and ranges of them, or nothing: ``2-12``, ``2,4,8``, ``[2, 4, "8-10"]``."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        found: set[int] = set()
+        for part in text.strip("[]").split(",") if text else ():
+            match = _RANGE.fullmatch(part.strip().strip("\"'"))
+            if not match:
+                raise ValueError(text)
+            low, high = int(match[1]), int(match[2] or match[1])
+            if not minimum <= low <= high <= maximum or len(found) + high - low >= n_most:
+                raise ValueError(text)
+            found.update(range(low, high + 1))
+        return tuple(sorted(found))
+
+    return Kind(
+        f"numbers and ranges from {minimum} to {maximum}, {n_most} in all at most: 2-12 or 2,4,8",
+        parse,
+    )
+
+
+def names() -> Kind:
+    """Accept any names, or none: a JSON list, or words between commas."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        items = json.loads(text) if text.startswith("[") else text.split(",") if text else []
+        if not all(isinstance(item, str) and item.strip() for item in items):
+            raise ValueError(text)
+        return tuple(item.strip() for item in items)
+
+    return Kind("a JSON list of names, or names between commas", parse)
 
 
 def text() -> Kind:

@@ -36,7 +36,7 @@ def device_of(wanted: Hyperparameters) -> Device:
 def n_centers_of(wanted: Hyperparameters) -> int:
     """Return how many centers stand for the stream."""
     factor = wanted.extra_center_factor
-    return wanted.k * (auto_center_factor(wanted.k) if factor == "auto" else factor)
+    return wanted.most_k * (auto_center_factor(wanted.most_k) if factor == "auto" else factor)
 
 
 _SEEDING: dict[str, Seeding] = {"random": "random", "kmeans++": "k-means++"}
@@ -59,7 +59,7 @@ def usable_gpus(wanted: Hyperparameters) -> list[Gpu]:
 def make_kmeans(wanted: Hyperparameters) -> KMeans:
     """Return an instance that has seen nothing yet; what was left to us is told in the log."""
     if wanted.extra_center_factor == "auto":
-        factor = auto_center_factor(wanted.k)
+        factor = auto_center_factor(wanted.most_k)
         _log.info("'extra_center_factor' was set to 'auto', evaluated to %d.", factor)
     if rows_at_once(wanted) != wanted.mini_batch_size:
         _log.info(
@@ -78,7 +78,7 @@ def united(one: KMeans, other: KMeans) -> KMeans:
 
 def _kmeans_of(wanted: Hyperparameters) -> KMeans:
     return KMeans(
-        wanted.k,
+        wanted.most_k,
         init=_SEEDING[wanted.init_method],
         center_factor=wanted.extra_center_factor,
         batch_size=rows_at_once(wanted),

@@ -64,10 +64,10 @@ def check(job: JobInput) -> Iterator[Checked]:
             continue
         checked = _read(channel, job)
         here = len(job.hosts) == 1 or channel.distribution == Distribution.REPLICATED
-        if channel.name == "train" and here and checked.n_rows < job.hyperparameters.k:
+        if channel.name == "train" and here and checked.n_rows < job.hyperparameters.least_k:
             raise UserError(
                 f"channel 'train' has {checked.n_rows} rows, fewer than "
-                f"k={job.hyperparameters.k} clusters; lower k, or add data"
+                f"k={job.hyperparameters.least_k} clusters; lower k, or add data"
             )
         yield checked
 

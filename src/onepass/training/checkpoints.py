@@ -182,6 +182,7 @@ class Keeper:
         seen, n_epochs = _seen(state), state.count("epoch")
         kmeans.restore(state)
         if n_epochs:
+            kmeans.n_clusters = state.count("n_clusters")  # which the elbow may have chosen
             shape = (kmeans.n_clusters, state.count("n_features"))
             centers = state.centers("final_centers", shape)
             kmeans.resume_with(centers, n_epochs + 1)
@@ -205,6 +206,7 @@ class Keeper:
             return
         facts, arrays = kmeans.state()
         if epoch:
+            facts = {**facts, "n_clusters": kmeans.n_clusters}
             arrays = {**arrays, "final_centers": kmeans.cluster_centers_}
         self._save(State(facts, arrays), {"seen": seen._asdict(), "epoch": epoch})
 

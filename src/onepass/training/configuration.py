@@ -7,6 +7,7 @@ import logging
 from onepass.sagemaker.inputs import JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
 from onepass.training.readers import check_channel, host_of
+from onepass.training.showing import check_report
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ def read_configuration(paths: Paths) -> JobInput:
     Of several hosts, what each of them has is looked at when all have met, so that all are told.
     """
     job = read_job_input(paths)
+    check_report(job.hyperparameters)
     if len(job.hosts) == 1:
         check_channels(job)
     for name in job.ignored:

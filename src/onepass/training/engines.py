@@ -170,7 +170,7 @@ def engine_of_model(
         return here
     whole = _whole(channel, wanted, host)
     n_bytes = sum(n_bytes_of(reader.sources) for reader in whole)
-    if n_bytes * wanted.k < _WORTH_A_PASS or any(map(is_packed, whole)):
+    if n_bytes * wanted.most_k < _WORTH_A_PASS or any(map(is_packed, whole)):
         return here
     if not all(map(is_plain, whole)):
         return here

@@ -18,6 +18,7 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE
+from onepass.cluster.elbow import Elbow
 from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of
 from onepass.distributed.passes import EnoughError, Seen, ShardError, Tell
@@ -35,7 +36,9 @@ from onepass.training.readers import (
     peek_at,
 )
 from onepass.training.refusals import explained
+from onepass.training.showing import facts_of, save_elbow, save_report
 from onepass.training.stopping import Stopping, Told
+from onepass.training.sweep import chosen, swept
 from onepass.training.update import save, take_up, tell_drift
 
 _log = logging.getLogger(__name__)
@@ -148,6 +151,7 @@ class Job:
         self._n_bad_test_records = 0
         self._engines, self._checkpoints = engines, checkpoints
         self._keeper = Keeper(None, 0)
+        self._elbow: Elbow | None = None
 
     def run(self) -> Trained:
         """Run it, from the first row to the scores."""
@@ -159,11 +163,13 @@ class Job:
         tell_drift(self._kmeans, self._before)
         model_file, archive = self._save()
         scores = self._score()
+        if self._wanted.report and not self._stopping.asked:
+            self._show(scores)
         self._log.times()
         return Trained(
             model_file,
             archive,
-            self._wanted.k,
+            self._kmeans.n_clusters,
             self._wanted.feature_dim,
             self._seen.n_rows,
             self._seen.n_bytes,
@@ -190,6 +196,8 @@ class Job:
                 self._keeper.keep_job(self._kmeans, self._seen, 0)
         if not n_done:
             self._finish()
+        elif self._wanted.sweep:
+            self._elbow = swept(self._kmeans, self._wanted, self._stopping.deadline)
         return n_done
 
     def _stream(self, engine: Engine, readers: Sequence[BatchReader]) -> None:
@@ -202,15 +210,15 @@ class Job:
         self._log.epoch(0, self._seen)
         n_rows = self._kmeans.n_samples_seen_
         if self._stopping.asked:
-            if n_rows < self._wanted.k:
+            if n_rows < self._wanted.least_k:
                 raise StoppedError(
                     f"stopped by SIGTERM when {n_rows} rows had been read, fewer than "
-                    f"k={self._wanted.k}"
+                    f"k={self._wanted.least_k}"
                 )
             _log.warning("stopped by SIGTERM: this is the model of the %d rows read", n_rows)
-        if n_rows < self._wanted.k:
+        if n_rows < self._wanted.least_k:
             raise UserError(
-                f"channel 'train' has {n_rows} rows, fewer than k={self._wanted.k} "
+                f"channel 'train' has {n_rows} rows, fewer than k={self._wanted.least_k} "
                 "clusters; lower k, or add data"
             )
 
@@ -220,7 +228,11 @@ class Job:
             self._stopping.hurry()
         before = self._before.model
         like = None if before is None else before.centers
-        self._kmeans.finalize(self._stopping.deadline, like)
+        if self._wanted.sweep:
+            self._elbow = swept(self._kmeans, self._wanted, self._stopping.deadline)
+            self._kmeans.choose(chosen(self._elbow, self._wanted), like)
+        else:
+            self._kmeans.finalize(self._stopping.deadline, like)
         if self._wanted.epochs > 1 or self._job.test is not None:
             self._kmeans.leave_device()  # which is searched on
         if self._wanted.extra_center_factor == 1:
@@ -253,8 +265,17 @@ class Job:
         archive = self._paths.output / MODEL_ARCHIVE
         pack(self._paths.model, archive)
         _log.info("saved %s and %s", model_file, archive)
+        if self._elbow is not None:
+            save_elbow(self._elbow, self._kmeans.n_clusters, self._paths.output_data)
         self._log.lap("save")
         return model_file, archive
+
+    def _show(self, scores: dict[str, float]) -> None:
+        """Write the report."""
+        given = self._kmeans, self._job, self._before, self._seen
+        facts = facts_of(*given, self._log.seconds, scores, self._elbow)
+        save_report(facts, self._wanted, self._paths.output_data)
+        self._log.lap("report")
 
     def _score(self) -> dict[str, float]:
         """Score the test data exactly."""

@@ -75,9 +75,11 @@ def peek_at(channel: Channel, wanted: Hyperparameters, host: Host = ALONE) -> No
     reader_of(sources, channel, wanted).peek()
     if host.n_hosts > 1 and channel.distribution == Distribution.SHARDED:
         return  # how many rows there are is known to all hosts together
-    if channel.name == "train" and wanted.k > most_rows(sources, table_format, enough=wanted.k):
+    if channel.name == "train" and wanted.least_k > most_rows(
+        sources, table_format, enough=wanted.least_k
+    ):
         raise UserError(
-            f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.k} "
+            f"channel 'train' has {n_bytes_of(sources)} bytes, fewer rows than k={wanted.least_k} "
             "clusters; lower k, or add data"
         )
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from onepass.cluster.parameters import auto_batch_size
-from onepass.data.batches import BatchReader
+from onepass.data.batches import Auto, BatchReader
 from onepass.data.channels import find_files
 from onepass.data.first_row import FirstRow, content_type_of, first_row
 from onepass.data.sources import Span, is_compressed, n_bytes_of, whole_files
 from onepass.data.table_format import NPY, format_of
 from onepass.errors import DecodeError, UserError, WidthError
+from onepass.formats.arrays import Rows
 from onepass.formats.media import RECORDIO_PROTOBUF, MediaType
+from onepass.sparse import SparseRows
 
 
 class Told(NamedTuple):
@@ -120,13 +123,31 @@ def read(found: Found) -> Read:
     PlatformError
         When a file cannot be read.
     """
+    started, n_rows = time.monotonic(), 0
+    for batch in batches_of(found):
+        n_rows += len(batch)
+    return Read(n_rows, time.monotonic() - started)
+
+
+def batches_of(found: Found) -> Generator[Rows | SparseRows, None, None]:
+    """Yield all rows, some at a time: each batch is valid until the next one is asked for.
+
+    Raises
+    ------
+    UserError
+        For the first thing that training would refuse.
+    PlatformError
+        When a file cannot be read.
+    """
     table_format = format_of(found.content_type, found.path.name)
     n_at_once = auto_batch_size(found.n_features, 0)
-    reader = BatchReader(found.files, found.n_features, n_at_once, table_format)
-    started = time.monotonic()
+    keep_sparse: Auto | bool = "auto" if found.records else False
+    reader = BatchReader(
+        found.files, found.n_features, n_at_once, table_format, keep_sparse=keep_sparse
+    )
     try:
-        for _ in reader:
-            pass
+        with closing(reader.read()) as batches:
+            yield from batches
     except WidthError as error:
         raise UserError(f"feature_dim={found.n_features} does not fit the data: {error}") from error
     except DecodeError as error:
@@ -134,7 +155,6 @@ def read(found: Found) -> Read:
         raise UserError(f"{error}{remedy}") from error
     if not reader.n_rows:
         raise UserError(f"{found.path} has no rows")
-    return Read(reader.n_rows, time.monotonic() - started)
 
 
 def _files(path: Path) -> list[Span]:

@@ -19,6 +19,7 @@ from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.cluster.state import trimmed
 from onepass.errors import DecodeError, UserError
+from onepass.report.facts import Drift
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import JobInput
 from onepass.sagemaker.paths import Paths
@@ -124,7 +125,7 @@ def save(kmeans: KMeans, before: Before, job: JobInput, paths: Paths) -> Path:
         "arn": job.arn,
         "written": now(),
         "version": onepass.__version__,
-        "k": wanted.k,
+        "k": kmeans.n_clusters,
         "n_new_rows": n_rows - before.n_rows,
         "n_rows": n_rows,
         "msd": kmeans.msd_,
@@ -144,25 +145,34 @@ def save(kmeans: KMeans, before: Before, job: JobInput, paths: Paths) -> Path:
     return model.path
 
 
+def drift_of(kmeans: KMeans, before: Before) -> Drift | None:
+    """Return what has changed since the model before; None where there was none."""
+    if before.model is None:
+        return None
+    return Drift(
+        kmeans.n_samples_seen_ - before.n_rows,
+        kmeans.n_opened_ - before.n_opened,
+        before.model.assign(kmeans.cluster_centers_).distances.astype(float),
+    )
+
+
 def tell_drift(kmeans: KMeans, before: Before) -> None:
     """Tell how far centers have moved since the model before, and how new the new rows were."""
-    if before.model is None:
+    drift = drift_of(kmeans, before)
+    if drift is None:
         return
-    n_new = kmeans.n_samples_seen_ - before.n_rows
+    n_new, n_far, moved = drift
     if n_new > 0:
-        n_opened = kmeans.n_opened_ - before.n_opened
         _log.info(
             "drift: %d of %d new rows (%.3g %%) were far from all that was known",
-            n_opened,
+            n_far,
             n_new,
-            100 * n_opened / n_new,
+            100 * n_far / n_new,
         )
-    moved = before.model.assign(kmeans.cluster_centers_).distances
-    unit = math.sqrt(kmeans.msd_)
     _log.info(
         "drift: from a center to the closest one before it is %g on average, %g at most; the root "
         "of the msd is %g",
         moved.mean(),
         moved.max(),
-        unit,
+        math.sqrt(kmeans.msd_),
     )
