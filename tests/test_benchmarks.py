@@ -132,7 +132,8 @@ def test_serving_soak(tmp_path):
 def test_shards(tmp_path):
     few = ("--sets", "tiny", "--seeds", 1, "--shards", 2, 5, "--cache", tmp_path)
     table = run("shards", *few)
-    assert re.search(r"tiny, 20,000 x 8, k = \d+ \| sorted \| [01]\.\d+ \([01]\.\d+\) \|", table)
+    row = r"tiny, 20,000 x 8, k = \d+ \| sorted \| [01]\.\d+ \([01]\.\d+; [01]\.\d+\) \|"
+    assert re.search(row, table)
     assert "| 1,000 | 10 |" in run("shards", "--unions", "--centers", 20, "--features", 3)
 
 

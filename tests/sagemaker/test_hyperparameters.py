@@ -68,11 +68,12 @@ def test_the_default_is_the_originals(attribute, value):
     assert getattr(parse(), attribute) == value
 
 
-def test_every_declared_name_but_ten_is_one_of_the_originals():
+def test_every_declared_name_but_ours_is_one_of_the_originals():
     names = {declared.name for _, declared in declarations()}
     ours = {"seed", "num_workers", "reservoir_mib", "max_bad_records", "device"}
     ours |= {"host_timeout_s", "tls_ca_file", "tls_cert_file", "tls_key_file", "dashboard"}
     ours |= {"state_sample_mib", "whole_state", "model_rows", "checkpoint_interval_s"}
+    ours |= {"k_sweep", "report", "report_map", "feature_names"}
     assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 
@@ -267,3 +268,50 @@ def test_all_that_is_wrong_is_told_at_once():
     assert any(problem.startswith("k='0'") for problem in problems)
     assert any(problem.startswith("local_lloyd_tol='2'") for problem in problems)
     assert any(problem.startswith("init_method='x'") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("k", "k_sweep", "sweep", "least", "most"),
+    [
+        ("8", "", (), 8, 8),
+        ("8", "2-5", (2, 3, 4, 5, 8), 8, 8),
+        ("8", "2, 4,16", (2, 4, 8, 16), 8, 16),
+        ("8", [2, "4-5"], (2, 4, 5, 8), 8, 8),
+        ("auto", "3-4,3", (3, 4), 3, 4),
+        ("auto", "", tuple(range(2, 21)), 2, 20),
+        ("auto", "7", (7,), 7, 7),
+    ],
+)
+def test_numbers_of_clusters(k, k_sweep, sweep, least, most):
+    parsed = parse(k=k, k_sweep=k_sweep)
+    assert (parsed.sweep, parsed.least_k, parsed.most_k) == (sweep, least, most)
+
+
+@pytest.mark.parametrize("written", ["0-3", "3-2", "2-", "-4", "2;3", "two", "1-1001", "2 3"])
+def test_what_is_no_sweep(written):
+    with pytest.raises(UserError, match="k_sweep must be numbers and ranges from 1 to 10000, 1000"):
+        parse(k_sweep=written)
+
+
+def test_a_sweep_that_would_take_all_memory_is_refused():
+    with pytest.raises(UserError, match=r"makes 500500 centers of 784 features, 1.5 GiB; at most"):
+        parse(k_sweep="1-1000", feature_dim="784")
+
+
+@pytest.mark.parametrize("written", ["a, b,c", '["a", "b", "c"]', ["a", "b", "c"]])
+def test_names_of_features(written):
+    assert parse(feature_names=written, feature_dim="3").feature_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("a,b", "feature_names has 2 names, and feature_dim=3"),
+        ("a,,c", "feature_names='a,,c' is not accepted: .* a JSON list of names, or names betw"),
+        ("[1, 2, 3]", "is not accepted"),
+        ("[", "is not accepted"),
+    ],
+)
+def test_what_are_no_names(written, message):
+    with pytest.raises(UserError, match=message):
+        parse(feature_names=written, feature_dim="3")

@@ -45,12 +45,13 @@ def logged(caplog, pattern):
     return [found[1] for line in caplog.messages if (found := re.search(pattern, line))]
 
 
-def test_a_job_leaves_a_model_and_its_archive_and_nothing_else(opt_ml, run, blobs):
+def test_a_job_leaves_a_model_its_archive_a_report_and_nothing_else(opt_ml, run, blobs):
     opt_ml.put(blobs)
     trained = run(k="3", feature_dim="3")
     outputs = [path for path in opt_ml.base.rglob("*") if "input" not in path.parts]
     files = sorted(str(path.relative_to(opt_ml.base)) for path in outputs if path.is_file())
-    assert files == ["model/model_algo-1", "model/state_algo-1", "output/model.tar.gz"]
+    model = ["model/model_algo-1", "model/state_algo-1"]
+    assert files == [*model, "output/data/report.html", "output/model.tar.gz"]
     assert trained.model_file == opt_ml.model_file
     assert trained.archive == opt_ml.archive
     with tarfile.open(opt_ml.archive) as tar:
@@ -84,7 +85,7 @@ def test_rows_bytes_and_sizes_are_told(opt_ml, run, blobs):
     trained = run(k="3", feature_dim="3")
     assert (trained.n_clusters, trained.n_features, trained.n_rows) == (3, 3, 600)
     assert trained.n_bytes == path.stat().st_size
-    assert set(trained.seconds) == {"read and summarise", "final centers", "save"}
+    assert set(trained.seconds) == {"read and summarise", "final centers", "save", "report"}
     assert all(seconds >= 0 for seconds in trained.seconds.values())
 
 

@@ -410,7 +410,9 @@ class KMeans(Estimator):
         return self._begun_already().rows_kept()
 
     @one_blas_thread
-    def sweep(self, n_clusters: Iterable[int], deadline: Deadline = NEVER) -> Elbow:
+    def sweep(
+        self, n_clusters: Iterable[int], deadline: Deadline = NEVER, *, thorough: int | None = None
+    ) -> Elbow:
         """Make clusters of several numbers from the rows taken so far, without reading any again.
 
         Parameters
@@ -420,6 +422,9 @@ class KMeans(Estimator):
             of that number alone; beyond, the summary and the sample may be too small for them.
         deadline : Deadline
             See `finalize`.
+        thorough : int, optional
+            The number of which as many trials are made as `finalize` would make, that of this
+            instance by default; of all others, ten at most.
 
         Returns
         -------
@@ -443,7 +448,8 @@ class KMeans(Estimator):
         if not ks or ks[0] < 1:
             raise UserError(f"n_clusters={ks} must be numbers of 1 at least")
         settings = [self._trial_settings(parameters, k, deadline) for k in ks]
-        each = [s if s.n_clusters == self.n_clusters else few_trials(s) for s in settings]
+        most = self.n_clusters if thorough is None else thorough
+        each = [s if s.n_clusters == most else few_trials(s) for s in settings]
         return sweep(self._begun_already(), each, check_seed(self.random_state))
 
     def choose(self, point: ElbowPoint, like: Rows | None = None) -> Self:

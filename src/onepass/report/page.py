@@ -103,7 +103,7 @@ def _head(facts: Facts, shown: Shown) -> Iterator[str]:
         _share(size, facts.sizes) for size in (facts.sizes.max(), facts.sizes.min())
     )
     cards = [
-        (f"{explained:.1%}", "of the variance explained"),
+        (percent(explained), "of the variance explained"),
         (f"{short(facts.msd)}{error}", "mean squared distance"),
         (largest, "of the rows in the largest cluster"),
         (smallest, "in the smallest"),

@@ -18,7 +18,7 @@ def swept(kmeans: KMeans, wanted: Hyperparameters, deadline: Deadline) -> Elbow:
     few = [k for k in wanted.sweep if k <= n_rows]
     if len(few) < len(wanted.sweep):
         _log.warning("k_sweep: numbers beyond the %d rows there are are left out", n_rows)
-    elbow = kmeans.sweep(few, deadline)
+    elbow = kmeans.sweep(few, deadline, thorough=0 if wanted.k == "auto" else wanted.k)
     for point in elbow:
         _log.info(
             "elbow: k=%d: msd %g, silhouette %s, spread of the trials %.2g",

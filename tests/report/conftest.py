@@ -1,0 +1,53 @@
+"""Facts of a few models, for reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onepass import KMeans
+from onepass.report.facts import Drift, Facts
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """6,000 rows of five places, one of them rare."""
+    rng = np.random.default_rng(8)
+    places = rng.normal(0, 6, (5, 4))
+    which = rng.choice(5, 6000, p=[0.4, 0.3, 0.2, 0.0999, 0.0001])
+    return (places[which] + rng.normal(size=(6000, 4))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def facts(rows):
+    """Make the facts of a model; what is given stands for what is found."""
+
+    def make(given=rows, k=4, *, sweep=None, **told):
+        kmeans = KMeans(k, random_state=2).partial_fit(given)
+        elbow = kmeans.sweep(sweep) if sweep else None
+        kmeans.finalize()
+        made = Facts(
+            name="",
+            n_rows=given.shape[0],
+            n_bytes=16 * given.shape[0],
+            centers=kmeans.cluster_centers_,
+            sizes=kmeans.cluster_sizes(),
+            msd=kmeans.msd_,
+            msd_error=kmeans.msd_error_,
+            kept=kmeans.rows_kept(),
+            names=None,
+            seconds={"read and summarise": 0.5, "final centers": 0.25},
+            scores={},
+            data={"train": "text/csv, File mode"},
+            settings={"k": str(k)},
+            elbow=elbow,
+        )
+        return made._replace(**told)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drift():
+    """What has changed since yesterday, made up."""
+    return Drift(1000, 12, np.array([0.5, 4.0, 0.25, 0.0]))
