@@ -61,16 +61,21 @@ def test_where_trials_find_less_the_centers_before_are_gone_on_with(monkeypatch,
     """Every trial of more than four clusters ends in centers that are all far from the rows."""
     from onepass.cluster import finish
 
-    made = finish._candidates
+    made = finish._from_neighbours
 
-    def misled(coarse, settings, rngs, workshop):
-        candidates, msds = made(coarse, settings, rngs, workshop)
-        if settings.n_clusters > 4:
-            candidates = [np.full_like(candidates[0], 1e3)]
-        return candidates, msds
+    def misled(found):
+        return [
+            one
+            if one.settings.n_clusters < 5
+            else one._replace(
+                trials=one.trials._replace(
+                    best=[one.trials.best[0]._replace(centers=one.trials.best[0].centers + 1e3)]
+                )
+            )
+            for one in made(found)
+        ]
 
-    monkeypatch.setattr(finish, "_candidates", misled)
-    monkeypatch.setattr(finish, "_HEATS", 0)
+    monkeypatch.setattr(finish, "_from_neighbours", misled)
     kmeans = KMeans(8, max_iter=1, random_state=3).partial_fit(rows[:3000])
     msds = [point.msd for point in kmeans.sweep(range(2, 9))]
     assert msds == sorted(msds, reverse=True)

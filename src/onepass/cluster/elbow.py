@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from onepass.cluster.trials import TrialSettings
 
 _JUDGED = 1000
 _JUDGING = 91
-_FEW_TRIALS = 10
+_FEW_TRIALS = 16
 
 
 class ElbowPoint(NamedTuple):
@@ -138,8 +137,8 @@ class Elbow:
 
 
 def few_trials(settings: TrialSettings) -> TrialSettings:
-    """Return settings of fewer trials: those that start from rows drawn."""
-    return settings._replace(n_trials=min(settings.n_trials, _FEW_TRIALS))
+    """Return settings of fewer trials, one of which goes on from the clusters before."""
+    return settings._replace(n_trials=min(settings.n_trials, _FEW_TRIALS), is_quick=True)
 
 
 def sweep(stream: ScaledStream, each: Sequence[TrialSettings], seed: int) -> Elbow:
@@ -160,10 +159,13 @@ def sweep(stream: ScaledStream, each: Sequence[TrialSettings], seed: int) -> Elb
     """
     kept = stream.rows_kept()
     judge = _Judge(kept, seed)
-    ahead = [] if each[0].n_clusters == 1 else [each[0]._replace(n_clusters=1, n_trials=1)]
+    ahead = (
+        []
+        if each[0].n_clusters == 1
+        else [each[0]._replace(n_clusters=1, n_trials=1, is_quick=True)]
+    )
     points: list[ElbowPoint] = []
     total: Msd | None = None
-    began = time.perf_counter()
     before: tuple[Rows, Msd] | None = None
     for finished in stream.finish_each([*ahead, *each]):
         centers, msd = _no_worse(stream, finished, before, kept)
@@ -172,10 +174,8 @@ def sweep(stream: ScaledStream, each: Sequence[TrialSettings], seed: int) -> Elb
         if len(centers) > 1 or not ahead:
             silhouette = judge.silhouette(centers)
             sizes = weigh_clusters(kept, centers)
-            now = time.perf_counter()
-            seconds, began = now - began, now
             points.append(
-                ElbowPoint(centers, *msd, silhouette, sizes, finished.trial_msds, seconds)
+                ElbowPoint(centers, *msd, silhouette, sizes, finished.trial_msds, finished.seconds)
             )
     return Elbow(points, total or Msd(0.0, 0.0))
 

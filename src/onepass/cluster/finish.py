@@ -8,6 +8,7 @@ fits the sample this is k-means on the data itself.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -26,10 +27,17 @@ from onepass.cluster.arrays import (
 from onepass.cluster.batches import as_dense
 from onepass.cluster.core_set import CoreSet
 from onepass.cluster.embedding import coordinates_of, is_worth_embedding, restored
-from onepass.cluster.kernels.cpu import nearest_centers
+from onepass.cluster.kernels.cpu import nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
-from onepass.cluster.trials import Trials, TrialSettings, make_trials, thin_rows
+from onepass.cluster.trials import (
+    Trials,
+    TrialSettings,
+    fittest,
+    make_trials,
+    settled,
+    thin_rows,
+)
 
 _QUICK = 3_000_000  # distances
 _MANY, _FEW = (4, 2), (2, 1)  # candidates, and how many of them are gone on with
@@ -47,10 +55,13 @@ class Finished(NamedTuple):
     centers : ndarray of shape (n_clusters, n_features), float32
     trial_msds : tuple of float
         What each trial on the summary's centers reached, their own spread not counted.
+    seconds : float
+        That it took.
     """
 
     centers: Rows
     trial_msds: tuple[float, ...]
+    seconds: float
 
 
 class Refinement(Protocol):
@@ -140,22 +151,90 @@ def finish_each(
     where = workshop or HostWorkshop()
     core = _HostCore(core_set, where) if isinstance(core_set, CoreSet) else core_set
     refinement = core.refinement(summary.rows, each[-1])
-    before: Clustering | None = None
+    usual = _Coarse.of(summary)
+    found: list[_Found] = []
     for settings in each:
+        began = time.perf_counter()
         fresh = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key)
         rngs = [np.random.default_rng(seed) for seed in fresh.spawn(settings.n_trials + 1)]
-        coarse: WeightedAny = summary
+        coarse = usual
         if len(summary.rows) < 1.5 * settings.n_clusters:
-            coarse = core.thin(thin_rows(settings.n_clusters), rngs[-1])
-        candidates, trial_msds = _candidates(coarse, settings, rngs[:-1], where)
-        n_distances = len(core) * settings.n_clusters
-        n_finalists = _MANY if n_distances <= _QUICK else _FEW
-        refined = _refine(refinement, candidates, settings, n_finalists)
+            coarse = _Coarse.of(core.thin(thin_rows(settings.n_clusters), rngs[-1]))
+        trials = where.trials(coarse.points, settings, rngs[:-1])
+        found.append(_Found(settings, coarse, trials, rngs[-1], time.perf_counter() - began))
+    found = _from_neighbours(found)
+    before: Clustering | None = None
+    for settings, coarse, trials, _, seconds in found:
+        began = time.perf_counter()
+        candidates = [coarse.in_full(trial.centers) for trial in trials.best[: _MANY[0]]]
+        refined = _refine(refinement, candidates, settings, _n_tried(len(core), settings))
         if before is not None and refined.inertia > before.inertia:
-            more = extended(before.centers, coarse, settings.n_clusters)
+            more = extended(before.centers, coarse.data, settings.n_clusters)
             refined = min(refined, refinement.run(more, math.inf), key=_inertia)
         before = refined
-        yield Finished(refined.centers, trial_msds)
+        total = float(coarse.data.weights.sum())
+        msds = tuple(inertia / total for inertia in trials.inertias)
+        yield Finished(refined.centers, msds, seconds + time.perf_counter() - began)
+
+
+def _n_tried(n_rows: int, settings: TrialSettings) -> tuple[int, int]:
+    """Return how many candidates are tried out, and how many of them are gone on with."""
+    if settings.is_quick or settings.deadline.is_half_past:
+        return 1, 1
+    return _MANY if n_rows * settings.n_clusters <= _QUICK else _FEW
+
+
+class _Coarse(NamedTuple):
+    """The few rows that trials are made on, and as points of no more features than that."""
+
+    data: WeightedAny
+    points: WeightedRows
+
+    @classmethod
+    def of(cls, data: WeightedAny) -> _Coarse:
+        rows = data.rows
+        if isinstance(rows, np.ndarray) and not is_worth_embedding(rows):
+            return cls(data, WeightedRows(rows, data.weights))
+        return cls(data, WeightedRows(coordinates_of(rows), data.weights))
+
+    def in_full(self, centers: Rows) -> Rows:
+        """Return centers of points as those of rows."""
+        points = self.points.rows
+        return centers if points is self.data.rows else restored(self.data, points, centers)
+
+
+class _Found(NamedTuple):
+    """What trials have reached for one number of clusters."""
+
+    settings: TrialSettings
+    coarse: _Coarse
+    trials: Trials
+    rng: np.random.Generator
+    seconds: float
+
+
+def _from_neighbours(found: Sequence[_Found]) -> list[_Found]:
+    """Make two more trials for each number that few are made for.
+
+    One goes on from the best of fewer clusters, one from the best of more: where one number has
+    been lucky, its neighbours are. What is best for k + 1 clusters is often best for k, but for two
+    that are one.
+    """
+    better = list(found)
+    up, down = range(1, len(found)), range(len(found) - 2, -1, -1)
+    for places, step, start_from in ((up, -1, extended), (down, 1, reduced)):
+        for i in places:
+            one, other = better[i], better[i + step]
+            if not one.settings.is_quick or one.coarse is not other.coarse:
+                continue
+            began = time.perf_counter()
+            data, best, inertias = one.coarse.points, *one.trials
+            start = start_from(other.trials.best[0].centers, data, one.settings.n_clusters)
+            more = settled(data, one.settings, start, one.rng)
+            trials = Trials(fittest([*best, more]), [*inertias, more.inertia])
+            seconds = one.seconds + time.perf_counter() - began
+            better[i] = one._replace(trials=trials, seconds=seconds)
+    return better
 
 
 def extended(centers: Rows, data: WeightedAny, n_clusters: int) -> Rows:
@@ -176,28 +255,26 @@ def extended(centers: Rows, data: WeightedAny, n_clusters: int) -> Rows:
     return centers
 
 
+def reduced(centers: Rows, data: WeightedRows, n_clusters: int) -> Rows:
+    """Return fewer centers: without the one that is missed least, one after the other.
+
+    Parameters
+    ----------
+    centers : ndarray of shape (n, n_features), float32
+    data : WeightedRows
+    n_clusters : int
+        How many are to be left; n at most.
+    """
+    while len(centers) > n_clusters:
+        labels, own, second = two_nearest_centers(data.rows, centers)
+        loss = (second.astype(np.float64) ** 2 - own.astype(np.float64) ** 2) * data.weights
+        missed = np.bincount(labels, loss, len(centers))
+        centers = np.delete(centers, missed.argmin(), axis=0)
+    return centers
+
+
 def _inertia(clustering: Clustering) -> float:
     return clustering.inertia
-
-
-def _candidates(
-    coarse: WeightedAny,
-    settings: TrialSettings,
-    rngs: Sequence[np.random.Generator],
-    workshop: Workshop,
-) -> tuple[list[Rows], tuple[float, ...]]:
-    """Make trials; returns the centers of the best, and what all have reached."""
-    rows = coarse.rows
-    if isinstance(rows, np.ndarray) and not is_worth_embedding(rows):
-        points = rows
-    else:
-        points = coordinates_of(rows)
-    trials = workshop.trials(WeightedRows(points, coarse.weights), settings, rngs)
-    best = [trial.centers for trial in trials.best[: _MANY[0]]]
-    if points is not rows:
-        best = [restored(coarse, points, centers) for centers in best]
-    total = float(coarse.weights.sum())
-    return best, tuple(inertia / total for inertia in trials.inertias)
 
 
 def _refine(
@@ -212,7 +289,7 @@ def _refine(
     is not enough to move centers by, as it lacks most of the far rows. Where time is short, what is
     best on the summary it is.
     """
-    n_tried, n_finalists = (1, 1) if settings.deadline.is_half_past else n_of
+    n_tried, n_finalists = n_of
     if n_tried == 1:
         return refinement.run(candidates[0], math.inf)
     max_iter = min(_HEATS, settings.max_iter)

@@ -424,7 +424,8 @@ class KMeans(Estimator):
             See `finalize`.
         thorough : int, optional
             The number of which as many trials are made as `finalize` would make, that of this
-            instance by default; of all others, ten at most.
+            instance by default; of all others, sixteen quick ones, and one from each of its
+            neighbours.
 
         Returns
         -------

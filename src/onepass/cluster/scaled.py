@@ -168,6 +168,7 @@ class ScaledStream:
             yield Finished(
                 rescale(finished.centers, self._scale.exponent),
                 tuple(self._unscaled(msd) for msd in finished.trial_msds),
+                finished.seconds,
             )
 
     def measure(self, centers: Rows) -> Msd:

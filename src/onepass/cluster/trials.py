@@ -30,7 +30,7 @@ _DRAWN, _DRAWN_FOR_FEW, _FEW_CLUSTERS = 10, 20, 20
 _ROUND, _PATIENCE, _AGREEING = 10, 2, 3
 _KEPT = 10
 _SAME = 1e-4
-_SWAPS, _SWAPS_CROSSED = 100, 30
+_SWAPS, _SWAPS_CROSSED, _SWAPS_QUICK = 100, 30, 20
 _MOST_PAIRED = 2304  # rows, of which all pairs take 20 MiB
 
 
@@ -44,6 +44,8 @@ class TrialSettings(NamedTuple):
     tol: float
     n_workers: int
     deadline: Deadline = NEVER
+    is_quick: bool = False
+    """Whether less than the best will do: see `onepass.cluster.finish.finish_each`."""
 
 
 class Trials(NamedTuple):
@@ -89,7 +91,7 @@ def make_trials(
     Each trial is two runs of Lloyd's iterations and 100 tried swaps, 30 for those crossed. Memory:
     20 MiB at most for the distances of all pairs of rows, and what a trial takes for each thread.
     """
-    apart = refining.between(data.rows) if len(data.rows) <= _MOST_PAIRED else None
+    apart = _apart(data)
     n_operations = 2 * data.rows.size * settings.n_clusters
     do_all = partial(spread, worth_threads(settings.n_workers, n_operations))
     n_drawn = _DRAWN_FOR_FEW if settings.n_clusters <= _FEW_CLUSTERS else _DRAWN
@@ -112,6 +114,21 @@ def make_trials(
     return trials
 
 
+def settled(
+    data: WeightedRows, settings: TrialSettings, start: Rows, rng: np.random.Generator
+) -> Clustering:
+    """Make one more trial, from centers that are given."""
+    return _settle(data, _apart(data), settings, start, rng, _swaps(settings))
+
+
+def _swaps(settings: TrialSettings) -> int:
+    return _SWAPS_QUICK if settings.is_quick else _SWAPS
+
+
+def _apart(data: WeightedRows) -> Floats | None:
+    return refining.between(data.rows) if len(data.rows) <= _MOST_PAIRED else None
+
+
 def _unless_late(
     settings: TrialSettings,
     trial: Callable[[np.random.Generator], Clustering],
@@ -128,7 +145,7 @@ def _draw(
     data: WeightedRows, apart: Floats | None, settings: TrialSettings, rng: np.random.Generator
 ) -> Clustering:
     start = choose_centers(data, settings.n_clusters, settings.seeding, rng, apart=apart)
-    return _settle(data, apart, settings, start, rng, _SWAPS)
+    return _settle(data, apart, settings, start, rng, _swaps(settings))
 
 
 def _cross(
