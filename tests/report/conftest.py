@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onepass import KMeans
-from onepass.report.facts import Drift, Facts
+from onepass.report.facts import Drift, facts_of
 
 
 @pytest.fixture(scope="session")
@@ -26,18 +26,9 @@ def facts(rows):
         kmeans = KMeans(k, random_state=2).partial_fit(given)
         elbow = kmeans.sweep(sweep) if sweep else None
         kmeans.finalize()
-        made = Facts(
-            name="",
-            n_rows=given.shape[0],
+        made = facts_of(kmeans)._replace(
             n_bytes=16 * given.shape[0],
-            centers=kmeans.cluster_centers_,
-            sizes=kmeans.cluster_sizes(),
-            msd=kmeans.msd_,
-            msd_error=kmeans.msd_error_,
-            kept=kmeans.rows_kept(),
-            names=None,
             seconds={"read and summarise": 0.5, "final centers": 0.25},
-            scores={},
             data={"train": "text/csv, File mode"},
             settings={"k": str(k)},
             elbow=elbow,

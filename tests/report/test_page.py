@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from onepass import KMeans
 from onepass.report.facts import some_rows
-from onepass.report.page import render
+from onepass.report.page import page_of, render
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -161,3 +162,22 @@ def test_tsne_on_demand(facts, rows):
     pytest.importorskip("sklearn")
     text = read(render(facts(rows[:200]), "tsne")).text
     assert "200 rows on t-SNE: rows that are close stay close" in text
+
+
+def test_a_notebook_shows_it_in_a_frame(rows, tmp_path):
+    kmeans = KMeans(3).fit(rows)
+    page = page_of(kmeans, ["a", "b", "c", "d"], elbow=kmeans.sweep(range(2, 7)))
+    frame = page._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    assert frame.count("<") == 2, "nothing of it leaks into the notebook"
+    text = read(page.html).text
+    assert "3 clusters of 6,000 rows with 4 features" in text
+    assert "Settings" not in text
+    page.save(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == page.html
+
+
+def test_names_are_those_of_the_frame(rows):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows, columns=["north", "east", "up", "time"])
+    assert "north" in page_of(KMeans(3).fit(frame)).html

@@ -12,6 +12,7 @@ from onepass.cluster.batches import Samples, as_dense
 from onepass.cluster.elbow import Elbow
 from onepass.cluster.finish import thinned
 from onepass.cluster.kernels.cpu import nearest_centers
+from onepass.cluster.kmeans import KMeans
 
 _SHOWN_ROWS = 1500
 _MOST_VALUES = 2**24
@@ -78,6 +79,26 @@ class Facts(NamedTuple):
     def feature(self, number: int) -> str:
         """Return what a feature is called."""
         return self.names[number] if self.names is not None else f"feature {number}"
+
+
+def facts_of(kmeans: KMeans, names: Sequence[str] | None = None) -> Facts:
+    """Return what a fitted `KMeans` knows of itself; names of features go before its own."""
+    learnt = getattr(kmeans, "feature_names_in_", None)
+    return Facts(
+        name="",
+        n_rows=kmeans.n_samples_seen_,
+        n_bytes=0,
+        centers=kmeans.cluster_centers_,
+        sizes=kmeans.cluster_sizes(),
+        msd=kmeans.msd_,
+        msd_error=kmeans.msd_error_,
+        kept=kmeans.rows_kept(),
+        names=names or (None if learnt is None else [str(name) for name in learnt]),
+        seconds={},
+        scores={},
+        data={},
+        settings={},
+    )
 
 
 class Shown(NamedTuple):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
 import onepass
 from onepass.cluster.arrays import Doubles
+from onepass.cluster.elbow import Elbow
+from onepass.cluster.kmeans import KMeans
 from onepass.report.axes import percent, short
 from onepass.report.colors import css
 from onepass.report.drawings import (
@@ -19,7 +23,7 @@ from onepass.report.drawings import (
     most_distinct,
 )
 from onepass.report.elbow_drawing import draw_elbow
-from onepass.report.facts import Facts, Shown, some_rows
+from onepass.report.facts import Facts, Shown, facts_of, some_rows
 from onepass.report.projection import Method, project
 
 _STYLE = """
@@ -55,6 +59,59 @@ tr.model td{font-weight:700}
 @media print{main{padding:0}h2{break-after:avoid}figure,svg,tr{break-inside:avoid}
 .card,.profiles figure{border:1px solid var(--faint)}}
 """
+
+
+class Page(NamedTuple):
+    """A page that shows a model.
+
+    Attributes
+    ----------
+    html : str
+    """
+
+    html: str
+
+    def save(self, path: Path | str) -> None:
+        """Write it to a file."""
+        Path(path).write_text(self.html, encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        """Return it in a frame, for notebooks, whose styles it would change otherwise."""
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="report" '
+            'style="width:100%;height:900px;border:0"></iframe>'
+        )
+
+
+def page_of(
+    kmeans: KMeans,
+    names: Sequence[str] | None = None,
+    *,
+    elbow: Elbow | None = None,
+    method: Method = "pca",
+) -> Page:
+    """Return a page that shows a fitted `KMeans`.
+
+    Parameters
+    ----------
+    kmeans : KMeans
+        After `fit` or `finalize`.
+    names : sequence of str, optional
+        Of the features; by default those of the data frame that it was fitted to.
+    elbow : Elbow, optional
+        Of `KMeans.sweep`.
+    method : "pca" or "tsne"
+        How the map is made; t-SNE needs scikit-learn.
+
+    Examples
+    --------
+    >>> rows = [[x + y] for x in (0, 100, 200) for y in range(9)]
+    >>> kmeans = KMeans(3).fit(rows)
+    >>> "3 clusters of 27 rows with 1 features" in page_of(kmeans).html
+    True
+    """
+    facts = facts_of(kmeans, names)._replace(elbow=elbow)
+    return Page(render(facts, method))
 
 
 def render(facts: Facts, method: Method = "pca", seed: int = 0) -> str:
@@ -107,8 +164,10 @@ def _head(facts: Facts, shown: Shown) -> Iterator[str]:
         (f"{short(facts.msd)}{error}", "mean squared distance"),
         (largest, "of the rows in the largest cluster"),
         (smallest, "in the smallest"),
-        (f"{sum(facts.seconds.values()):.1f} s", f"for {facts.n_bytes / 1e6:,.1f} MB"),
     ]
+    if facts.seconds:
+        spent = f"{sum(facts.seconds.values()):.1f} s"
+        cards.append((spent, f"for {facts.n_bytes / 1e6:,.1f} MB"))
     cards += [(short(value), f"test {name}") for name, value in facts.scores.items()]
     yield '<div class="cards">'
     for value, meaning in cards:
@@ -183,9 +242,13 @@ def _drift(facts: Facts) -> Iterator[str]:
 
 
 def _about(facts: Facts) -> Iterator[str]:
-    yield '<div class="two"><section><h2>Time</h2>'
-    yield f"<figure>{draw_times(facts.seconds).svg()}</figure></section>"
+    yield '<div class="two">'
+    if facts.seconds:
+        yield "<section><h2>Time</h2>"
+        yield f"<figure>{draw_times(facts.seconds).svg()}</figure></section>"
     for title, told in (("Data", facts.data), ("Settings", facts.settings)):
+        if not told:
+            continue
         yield f'<section><h2>{title}</h2><div class="scroll"><table>'
         for name, value in told.items():
             yield f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>"

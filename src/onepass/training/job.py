@@ -36,7 +36,7 @@ from onepass.training.readers import (
     peek_at,
 )
 from onepass.training.refusals import explained
-from onepass.training.showing import facts_of, save_elbow, save_report
+from onepass.training.showing import facts_of_job, save_elbow, save_report
 from onepass.training.stopping import Stopping, Told
 from onepass.training.sweep import chosen, swept
 from onepass.training.update import save, take_up, tell_drift
@@ -272,8 +272,8 @@ class Job:
 
     def _show(self, scores: dict[str, float]) -> None:
         """Write the report."""
-        given = self._kmeans, self._job, self._before, self._seen
-        facts = facts_of(*given, self._log.seconds, scores, self._elbow)
+        known = self._kmeans, self._job, self._before, self._seen, self._elbow
+        facts = facts_of_job(*known)._replace(seconds=dict(self._log.seconds), scores=scores)
         save_report(facts, self._wanted, self._paths.output_data)
         self._log.lap("report")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
 from onepass.artifact.files import Writing, write_together
@@ -13,7 +12,7 @@ from onepass.cluster.kmeans import KMeans
 from onepass.distributed.passes import Seen
 from onepass.errors import PlatformError, UserError
 from onepass.report.elbow_files import elbow_files
-from onepass.report.facts import Facts
+from onepass.report.facts import Facts, facts_of
 from onepass.report.page import render
 from onepass.sagemaker.hyperparameters import Declaration, Hyperparameters, declarations
 from onepass.sagemaker.inputs import JobInput
@@ -56,41 +55,29 @@ def save_report(facts: Facts, wanted: Hyperparameters, directory: Path) -> None:
         _log.info("saved %s", directory / REPORT_FILE)
 
 
-def facts_of(
+def facts_of_job(
     kmeans: KMeans,
     job: JobInput,
     before: Before,
     seen: Seen,
-    seconds: Mapping[str, float],
-    scores: Mapping[str, float],
     elbow: Elbow | None,
 ) -> Facts:
-    """Put together what a report shows."""
+    """Put together what a report shows, but for what comes last: times and scores."""
     wanted = job.hyperparameters
-    learnt = getattr(kmeans, "feature_names_in_", None)
-    names = wanted.feature_names or (None if learnt is None else [str(name) for name in learnt])
     data = {
         channel.name: f"{channel.content_type or 'no content type'}, {channel.mode} mode"
         for channel in job.channels()
     }
     data |= {"rows": f"{seen.n_rows:,}", "bytes": f"{seen.n_bytes:,}"}
     data |= {"bad records": f"{seen.n_bad_records:,}"} if seen.n_bad_records else {}
-    return Facts(
-        job.name,
-        seen.n_rows,
-        seen.n_bytes,
-        kmeans.cluster_centers_,
-        kmeans.cluster_sizes(),
-        kmeans.msd_,
-        kmeans.msd_error_,
-        kmeans.rows_kept(),
-        names,
-        dict(seconds),
-        scores,
-        data,
-        settings_of(wanted),
-        elbow,
-        drift_of(kmeans, before),
+    return facts_of(kmeans, wanted.feature_names)._replace(
+        name=job.name,
+        n_rows=seen.n_rows,
+        n_bytes=seen.n_bytes,
+        data=data,
+        settings=settings_of(wanted),
+        elbow=elbow,
+        drift=drift_of(kmeans, before),
     )
 
 
