@@ -129,6 +129,14 @@ def test_serving_soak(tmp_path):
 
 
 @pytest.mark.slow
+def test_elbow(tmp_path):
+    table = run("elbow", "--sets", "tiny", "--k", "2-4", "--rounds", 1, "--cache", tmp_path)
+    assert re.search(r"k = 4 alone \d+\.\d+ s, the elbow of 3 \d+\.\d+ s", table)
+    ratios = re.search(r"\| msd / scikit-learn's \|(.*)\|", table)[1].split("|")
+    assert all(float(ratio) < 1.05 for ratio in ratios)
+
+
+@pytest.mark.slow
 def test_shards(tmp_path):
     few = ("--sets", "tiny", "--seeds", 1, "--shards", 2, 5, "--cache", tmp_path)
     table = run("shards", *few)

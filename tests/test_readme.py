@@ -28,9 +28,15 @@ def python_block(mark):
 
 def test_the_python_blocks_run_as_they_stand(tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
-    both = [python_block(f"from onepass import {name}") for name in ("KMeans, ", "KMeansModel")]
+    marks = (
+        "from onepass import KMeans, ",
+        "from onepass import KMeansModel",
+        "elbow.knee",
+        "page_of",
+    )
+    blocks = [python_block(mark) for mark in marks]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n".join(both)],
+        [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
