@@ -251,6 +251,23 @@ def catches_sigterm(process):
     return int(re.search(r"^SigCgt:\s+(\w+)", status, re.MULTILINE)[1], 16) >> 14 & 1
 
 
+@pytest.mark.parametrize("suspended", [False, True])
+@pytest.mark.parametrize("long_job", ["3"], indirect=True)
+def test_workers_end_with_the_job_that_is_killed(long_job, suspended):
+    """One of them does nothing meanwhile, as one that has read its shard."""
+    workers = wait_until_it_reads(long_job)
+    if suspended:
+        os.kill(workers[0], signal.SIGSTOP)
+    long_job.kill()
+    long_job.wait(PATIENCE_S)
+    if suspended:
+        os.kill(workers[0], signal.SIGCONT)
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in workers)
+
+
 @pytest.mark.parametrize("long_job", ["3"], indirect=True)
 def test_a_worker_that_is_killed_ends_the_job_with_a_reason_and_no_model(opt_ml, long_job):
     workers = wait_until_it_reads(long_job)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, MutableSequence, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from threading import Event
+from threading import Event, Thread
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from onepass.data.batches import BatchReader
@@ -253,23 +254,28 @@ def _wait(futures: Sequence[Future[Any]], board: Board, tell: Tell) -> None:
 
 
 class _Process:
-    """What a process of a shard knows of the one that has started it."""
+    """What a process of a shard shares with the one that has started it."""
 
     board: Board
-    parent = 0
 
 
 def _begin(values: MutableSequence[float], parent: int) -> None:
     """Set up a process: the one that started it is told, and ends it."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _Process.board, _Process.parent = Board(values), parent
+    _Process.board = Board(values)
+    Thread(target=_leave_with, args=(parent,), name="orphan", daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """End this process soon after the one that started it: killed, it cannot say so itself."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
+    os._exit(1)
 
 
 def _work(index: int, task: Task[Any], shard: BatchReader, memory: int) -> Parcel:
     def tell(seen: Seen) -> None:
-        if os.getppid() != _Process.parent:
-            os._exit(1)  # whoever asked for this has gone
         _Process.board.write(index, seen)
 
     def work() -> Parcel:
