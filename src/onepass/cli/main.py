@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from onepass import __version__
+from onepass.cli.settings import SETTINGS, Setting, given_by
 from onepass.convert.file_formats import FileFormat
 from onepass.sagemaker.paths import DEFAULT_BASE
 
@@ -18,6 +19,7 @@ _BASE = click.option(
     show_default=True,
     help="The directory that holds input/, model/ and output/.",
 )
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,13 +30,17 @@ def main() -> None:
 
 @main.command()
 @_BASE
+@SETTINGS
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
     help="A Dask cluster whose workers read the data, tcp://host:8786 say: they must find it under "
     "the same paths.",
 )
-def train(base: Path, scheduler: str | None) -> None:
+@_JSON
+def train(
+    base: Path, settings: tuple[Setting, ...], scheduler: str | None, *, as_json: bool
+) -> None:
     """Train a model from the channels under BASE/input/data.
 
     Reads BASE/input/config/hyperparameters.json (k and feature_dim are required), makes one pass
@@ -46,9 +52,9 @@ def train(base: Path, scheduler: str | None) -> None:
     Exit codes: 0 trained; 1 a bug of ours; 2 something you can mend; 3 the machine (disk, memory);
     130 stopped by Ctrl-C; 143 stopped by SIGTERM with too few rows read.
     """
-    from onepass.cli.train import run_training
+    from onepass.cli.train import Asked, run_training
 
-    raise SystemExit(run_training(base, scheduler))
+    raise SystemExit(run_training(Asked(base, scheduler, given_by(settings), as_json)))
 
 
 @main.command()
@@ -185,7 +191,7 @@ def serve(base: Path, port: int | None) -> None:
 
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_JSON
 def describe(model: Path, *, as_json: bool) -> None:
     """Tell what is known of a model: clusters, features, rows seen, msd, dates, what it came from.
 
