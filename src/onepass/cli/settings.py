@@ -71,3 +71,19 @@ def given_by(settings: Sequence[Setting]) -> Given:
     from onepass.sagemaker.settings import Given
 
     return Given(dict(settings), os.environ)
+
+
+def complete_names(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the names of settings that begin so: hyperparameters, and variables of the server."""
+    from click.shell_completion import CompletionItem
+
+    from onepass.sagemaker.hyperparameters import declarations
+    from onepass.serving.variables import VARIABLES
+
+    del ctx, param
+    known = {declared.name: declared.meaning for _, declared in declarations()}
+    known |= {variable.name: variable.meaning for variable in VARIABLES}
+    offered = [CompletionItem(name, help=meaning) for name, meaning in known.items()]
+    return [item for item in offered if item.value.startswith(incomplete)]
