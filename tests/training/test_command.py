@@ -196,13 +196,14 @@ def test_a_failure_of_an_earlier_run_gives_way_to_a_new_one(opt_ml):
 
 
 def test_people_at_a_terminal_see_a_bar_and_a_summary(opt_ml, blobs):
-    opt_ml.configure(k="3", feature_dim="3")
+    few = {"mini_batch_size": "100", "extra_center_factor": "4"}  # centers: rows are off them
+    opt_ml.configure(k="3", feature_dim="3", **few)
     opt_ml.put(blobs)
     code, shown = run_at_a_terminal(opt_ml)
     assert code == 0
     assert "one pass over the data" in shown
     assert "100%" in shown
-    assert "rows/s" in shown
+    assert re.search(r"rows/s  0\.00 GB/s  msd 0\.\d+ so far", shown)
     assert "3 clusters of 600 rows x 3 features" in shown
     assert re.search(r"train msd +0\.\d+", shown)
     assert str(opt_ml.archive) in shown

@@ -21,7 +21,8 @@ class BarProgress:
     def start(self, what: str, n_bytes: int) -> None:
         """Begin a pass."""
         self._started = self._drawn = time.monotonic()
-        self._shown = self._seen = 0
+        self._seen = 0, 0, 0.0
+        self._drawn_bytes = 0
         self._speed = ""
         click.echo(what, err=True)  # a line of its own: all of the bar's is needed
         self._bar: Any = click.progressbar(
@@ -36,21 +37,14 @@ class BarProgress:
 
     def advance(self, n_bytes: int, n_rows: int, msd: float = 0.0) -> None:
         """Move the bar, unless that has just been done."""
-        self._seen = n_bytes
+        self._seen = n_bytes, n_rows, msd
         now = time.monotonic()
-        if self._shown and now - self._drawn < _REDRAWN_EVERY_S:
-            return
-        self._drawn = now
-        seconds = max(now - self._started, 1e-9)
-        facts = [f"{n_rows / seconds:,.0f} rows/s", f"{n_bytes / seconds / 1e9:.2f} GB/s"]
-        if msd:
-            facts.append(f"msd {msd:.4g} so far")
-        self._speed = _as_fits(facts)
-        self._draw()
+        if not self._drawn_bytes or now - self._drawn >= _REDRAWN_EVERY_S:
+            self._draw(now)
 
     def finish(self) -> None:
         """Fill the bar."""
-        self._draw()  # what has not been drawn
+        self._draw(time.monotonic())  # what has come since
         self._bar.finish()
         self._bar.render_progress()
         self._bar.__exit__(None, None, None)
@@ -59,9 +53,15 @@ class BarProgress:
         """End the bar's line as it is and show the cursor again."""
         self._bar.__exit__(None, None, None)
 
-    def _draw(self) -> None:
-        self._bar.update(self._seen - self._shown)
-        self._shown = self._seen
+    def _draw(self, now: float) -> None:
+        n_bytes, n_rows, msd = self._seen
+        seconds = max(now - self._started, 1e-9)
+        facts = [f"{n_rows / seconds:,.0f} rows/s", f"{n_bytes / seconds / 1e9:.2f} GB/s"]
+        if msd:
+            facts.append(f"msd {msd:.4g} so far")
+        self._speed = _as_fits(facts)
+        self._bar.update(n_bytes - self._drawn_bytes)
+        self._drawn, self._drawn_bytes = now, n_bytes
 
 
 def _as_fits(facts: list[str]) -> str:
