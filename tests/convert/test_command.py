@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -49,6 +50,15 @@ def test_one_line_says_what_was_done(folder):
         done.stdout,
     )
     assert (folder / "out.pbr").read_bytes() == write_rows(ROWS)
+
+
+def test_programs_are_told_in_json(folder):
+    done = convert(folder, "train.npy", "out.pbr", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told.pop("seconds") > 0
+    counts = {"n_rows": 1000, "n_features": 3, "n_labels": 0, "n_files": 1, "n_bytes": 36000}
+    assert told == {"output": "out.pbr", **counts}
 
 
 def test_a_folder_of_csv_with_headers_becomes_shards(folder):

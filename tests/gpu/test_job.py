@@ -178,8 +178,8 @@ class Dies(LogProgress):
         super().__init__("algo-1", 1)
         self._n_rows, self._stopping = n_rows, stopping
 
-    def advance(self, n_bytes, n_rows):
-        del n_bytes
+    def advance(self, n_bytes, n_rows, msd=0.0):
+        del n_bytes, msd
         if n_rows < self._n_rows:
             return
         if self._stopping is None:

@@ -41,16 +41,16 @@ def job(hosts):
     return make
 
 
-def start(host, address, **named):
+def start(host, address, *options, **named):
     command = (sys.executable, "-m", "onepass.cli.main", "train", "--scheduler", address)
     return subprocess.Popen(
-        [*command, "--base", str(host.base)], stderr=subprocess.PIPE, text=True, **named
+        [*command, "--base", str(host.base), *options], stderr=subprocess.PIPE, text=True, **named
     )
 
 
-def run(host, address):
+def run(host, address, *options):
     """Run it to its end; returns the exit code and the log."""
-    process = start(host, address)
+    process = start(host, address, *options)
     _, log = process.communicate(timeout=PATIENCE_S)
     return process.returncode, log
 
@@ -67,6 +67,14 @@ def test_its_workers_share_the_data(cluster, job, blobs):
     assert "test msd" in log
     assert load_model(host.model_file).n_clusters == 3
     assert len(cluster.scheduler.workers) == 2  # it goes on
+
+
+def test_hyperparameters_may_be_options(cluster, job, blobs):
+    host = job(blobs)
+    (host.base / "input/config/hyperparameters.json").unlink()
+    code, log = run(host, cluster.scheduler_address, "-s", "k=4", "-s", "feature_dim=3")
+    assert code == 0, log
+    assert load_model(host.model_file).n_clusters == 4
 
 
 def test_a_worker_that_is_killed_has_its_shard_read_again(cluster, job, many):

@@ -16,8 +16,11 @@ import pytest
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import save_model
 from onepass.cluster.model import KMeansModel
+from onepass.errors import UserError
+from onepass.serving import variables
 from onepass.serving.gunicorn import worker_count
-from onepass.serving.settings import ServingSettings
+from onepass.serving.settings import MIB, BatchSettings, ServingSettings
+from onepass.serving.variables import VARIABLES, Variable
 
 COMMAND = ("-m", "onepass.cli.main", "serve", "--base")
 POST = b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Type: text/csv\r\nAccept: text/csv\r\n"
@@ -272,3 +275,27 @@ def test_neither_the_models_directory_nor_home_need_be_writable(serve, read_only
         assert server.stop() == 0
         assert "Traceback" not in server.log
         assert "ERROR" not in server.log
+
+
+def test_every_variable_that_is_declared_is_read():
+    spelt = {name for name, value in vars(variables).items() if isinstance(value, Variable)}
+    assert len(VARIABLES) == len(spelt)
+    for one in VARIABLES:
+        with pytest.raises(UserError, match=rf"^{one.name}='\?' must be "):
+            ServingSettings.from_environment({one.name: "?"}, None)
+        assert one.read({}) == one.read({one.name: one.default})
+
+
+def test_variables_become_settings():
+    told = {
+        "SAGEMAKER_BIND_TO_PORT": "9000",
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": "0",
+        "SAGEMAKER_BATCH": "True",
+        "SAGEMAKER_BATCH_STRATEGY": "SingleRecord",
+        "ONEPASS_MAX_MB_IN_FLIGHT": "3",
+    }
+    settings = ServingSettings.from_environment(told, None)
+    assert (settings.port, settings.max_payload_bytes) == (9000, 1024 * MIB)
+    assert settings.max_bytes_in_flight == 3 * MIB
+    assert settings.batch == BatchSettings(many_records=False, spelt_as_sdk=True, payload_mb=0)
+    assert ServingSettings.from_environment({}, 8081) == ServingSettings(port=8081)

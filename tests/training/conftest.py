@@ -63,10 +63,10 @@ class OptMl:
     def command(self):
         return [*COMMAND, str(self.base)]
 
-    def run(self, **environment):
+    def run(self, *options, **environment):
         """Run the real command to its end."""
         return subprocess.run(
-            self.command,
+            [*self.command, *options],
             capture_output=True,
             text=True,
             env={**os.environ, **environment},

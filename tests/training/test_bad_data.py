@@ -505,8 +505,8 @@ class Meanwhile(LogProgress):
         super().__init__("algo-1", 1)
         self._do = do
 
-    def advance(self, n_bytes, n_rows):
-        super().advance(n_bytes, n_rows)
+    def advance(self, n_bytes, n_rows, msd=0.0):
+        super().advance(n_bytes, n_rows, msd)
         self._do()
 
 

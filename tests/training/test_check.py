@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,20 @@ def test_what_channels_hold_is_told(opt_ml, check, blobs):
     )
     assert said[2].startswith("test: text/csv, File mode: 1 files, 12 bytes, 2 rows, read in ")
     assert said[3:] == ["nothing is wrong"]
+
+
+def test_what_is_found_may_be_told_in_json(opt_ml, blobs):
+    opt_ml.put(blobs)
+    opt_ml.put(write_rows(blobs[:9])[:-1], "test")
+    command = ["check", "--base", str(opt_ml.base), "-s", "k=3", "-s", "feature_dim=3", "--json"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 2
+    told = json.loads(done.stdout)
+    assert (told["k"], told["feature_dim"]) == (3, 3)
+    [train] = told["channels"]
+    assert (train["name"], train["n_files"], train["n_rows"]) == ("train", 1, 600)
+    assert "record 8 at byte 288: the data ends inside this record" in told["problem"]
+    assert done.stderr.strip() == told["problem"]
 
 
 def test_a_pipe_is_not_opened(opt_ml, check):
@@ -134,6 +149,28 @@ def test_data_without_a_job_are_told_by_how_they_begin(check_data, blobs):
     ]
     assert said[4].startswith("600 rows of 3 features, read in ")
     assert said[5:] == ["nothing is wrong"]
+
+
+def test_what_data_are_may_be_told_in_json(check_data):
+    code, said, complaint = check_data({"a.csv": b"1,2\n3,4\n"}, "--json")
+    assert (code, complaint) == (0, "")
+    told = json.loads("\n".join(said))
+    assert told.pop("seconds") >= 0
+    assert told == {
+        "content_type": "text/csv",
+        "feature_dim": 2,
+        "n_files": 1,
+        "n_compressed": 0,
+        "n_bytes": 8,
+        "n_rows": 2,
+        "problem": None,
+    }
+
+
+def test_hyperparameters_are_not_taken_for_data(check_data):
+    code, _, complaint = check_data({"a.csv": b"1,2\n"}, "-s", "k=1")
+    assert code == 2
+    assert "-s is for the directory of a job" in complaint
 
 
 def test_sparse_records_are_told(check_data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -55,6 +56,71 @@ def test_a_job_exits_with_0_and_leaves_a_model_and_no_failure(opt_ml, blobs):
     assert load_model(opt_ml.archive).centers.shape == (3, 3)
     assert opt_ml.failure is None
     assert done.stdout == ""
+
+
+def test_hyperparameters_may_be_options_without_any_file(opt_ml, blobs):
+    opt_ml.put(blobs)
+    done = opt_ml.run("-s", "k=9", "--set", "feature_dim=3", "-s", "k=5")
+    assert done.returncode == 0, done.stderr
+    assert load_model(opt_ml.archive).centers.shape == (5, 3)  # the last word counts
+
+
+def test_an_option_goes_before_the_file_and_the_file_before_a_variable(opt_ml, blobs):
+    opt_ml.put(blobs)
+    opt_ml.configure(k="3", feature_dim="3", seed="1")
+    done = opt_ml.run("-s", "k=4", ONEPASS_K="5", ONEPASS_SEED="6", ONEPASS_EPOCHS="2")
+    assert done.returncode == 0, done.stderr
+    [configuration] = re.findall("Final configuration: (.*)", done.stderr)
+    for said in ("'k': 4,", "'seed': 1,", "'epochs': 2,"):
+        assert said in configuration
+
+
+def test_what_is_wrong_with_options_is_told_as_of_the_file(opt_ml, blobs):
+    opt_ml.put(blobs)
+    done = opt_ml.run("-s", "k=0", "-s", "mini_batch_siz=1", ONEPASS_SEED="one")
+    assert done.returncode == 2
+    for said in (
+        "No value(s) were specified for 'feature_dim'",
+        "k='0' is not accepted: k must be auto or a whole number from 1 to",
+        "('mini_batch_siz' was unexpected); did you mean 'mini_batch_size'?",
+        "ONEPASS_SEED='one' is not accepted: seed must be a whole number from 0",
+    ):
+        assert said in opt_ml.failure
+
+
+@pytest.mark.parametrize("option", ["k", "=3", ""])
+def test_an_option_that_is_no_name_and_value_is_a_slip_of_the_pen(opt_ml, blobs, option):
+    opt_ml.put(blobs)
+    done = opt_ml.run("-s", option)
+    assert done.returncode == 2
+    assert f"{option!r} must be NAME=VALUE, such as k=10" in done.stderr
+    assert opt_ml.failure is None  # no job has begun
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "named"),
+    [(["-s", "seed=1"], {}, "seed (-s)"), ([], {"ONEPASS_SEED": "1"}, "seed (environment)")],
+)
+def test_several_hosts_take_the_file_alone(opt_ml, blobs, options, variables, named):
+    opt_ml.put(blobs)
+    opt_ml.configure(k="3", feature_dim="3")
+    hosts = {"current_host": "algo-1", "hosts": ["algo-1", "algo-2"]}
+    opt_ml.write_config("resourceconfig", hosts)
+    assert opt_ml.run(*options, **variables).returncode == 2
+    assert f"{named}: a job of several hosts takes hyperparameters from " in opt_ml.failure
+
+
+def test_what_has_been_made_is_told_in_json_and_nothing_else_is(opt_ml, blobs):
+    opt_ml.put(blobs)
+    opt_ml.put(blobs[:100], "test")
+    done = opt_ml.run("-s", "k=3", "-s", "feature_dim=3", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["n_clusters"], told["n_rows"], told["n_features"]) == (3, 600, 3)
+    assert told["model_file"] == str(opt_ml.model_file)
+    assert f"train msd <loss>={told['msd']}" in done.stderr
+    assert f"test msd <loss>={told['scores']['msd']}" in done.stderr
+    assert opt_ml.run("-s", "k=0", "--json").stdout == ""
 
 
 def test_every_log_line_has_the_originals_form(opt_ml, blobs):
@@ -130,13 +196,14 @@ def test_a_failure_of_an_earlier_run_gives_way_to_a_new_one(opt_ml):
 
 
 def test_people_at_a_terminal_see_a_bar_and_a_summary(opt_ml, blobs):
-    opt_ml.configure(k="3", feature_dim="3")
+    few = {"mini_batch_size": "100", "extra_center_factor": "4"}  # centers: rows are off them
+    opt_ml.configure(k="3", feature_dim="3", **few)
     opt_ml.put(blobs)
     code, shown = run_at_a_terminal(opt_ml)
     assert code == 0
     assert "one pass over the data" in shown
     assert "100%" in shown
-    assert "rows/s" in shown
+    assert re.search(r"rows/s  0\.00 GB/s  msd 0\.\d+ so far", shown)
     assert "3 clusters of 600 rows x 3 features" in shown
     assert re.search(r"train msd +0\.\d+", shown)
     assert str(opt_ml.archive) in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -34,7 +35,8 @@ def run_conversion(inputs: Sequence[str], output: str, options: Mapping[str, Any
         failure = describe_failure(error)
         click.echo(failure.reason, err=True)
         return failure.exit_code
-    click.echo(_describe(converted, request.output, time.monotonic() - started))
+    tell = _facts if options["as_json"] else _describe
+    click.echo(tell(converted, request.output, time.monotonic() - started))
     return SUCCESS
 
 
@@ -93,6 +95,19 @@ def _describe(converted: Converted, output: str, seconds: float) -> str:
         f"{labels}, {_count(converted.n_files, 'file')}, {_count(converted.n_bytes, 'byte')}, "
         f"{seconds:.1f} s, {converted.n_rows / max(seconds, 1e-9):,.0f} rows/s"
     )
+
+
+def _facts(converted: Converted, output: str, seconds: float) -> str:
+    told = {
+        "output": output,
+        "n_rows": converted.n_rows,
+        "n_features": converted.table.n_features,
+        "n_labels": converted.table.n_labels,
+        "n_files": converted.n_files,
+        "n_bytes": converted.n_bytes,
+        "seconds": seconds,
+    }
+    return json.dumps(told, indent=2)
 
 
 def _count(n: int, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -30,6 +31,7 @@ from onepass.sagemaker.outcome import (
 from onepass.sagemaker.paths import Paths
 
 if TYPE_CHECKING:
+    from onepass.sagemaker.settings import Given
     from onepass.training.job import Trained
     from onepass.training.stopping import Stopping
 
@@ -39,28 +41,55 @@ _PATIENCE_S = 30.0
 """For a batch to be taken, of the two minutes that the platform leaves a job to end in."""
 
 
-def run_training(base: Path, scheduler: str | None = None) -> int:
-    """Run the job under `base`; returns the exit code, and writes the failure file if it failed."""
+class Asked(NamedTuple):
+    """What the command was given.
+
+    Attributes
+    ----------
+    base : Path
+    scheduler : str or None
+        Of a Dask cluster, an address.
+    given : Given
+        Hyperparameters that are not in the file.
+    as_json : bool
+        Whether a job that has made a model tells of it in JSON.
+    """
+
+    base: Path
+    scheduler: str | None
+    given: Given
+    as_json: bool = False
+
+
+def run_training(asked: Asked) -> int:
+    """Run a job; returns the exit code, and writes the failure file if it failed."""
     limit_blas_threads(1)  # its threads spin: two of them cost twice the time on small products
-    paths = Paths(base)
+    paths = Paths(asked.base)
     at_terminal = sys.stderr.isatty() and "TRAINING_JOB_NAME" not in os.environ
     set_up_logging("warning" if at_terminal else "info")
-    asked: list[int] = []  # while the rest is imported
+    signals: list[int] = []  # while the rest is imported
     try:
-        signal.signal(signal.SIGTERM, lambda signum, _: asked.append(signum))
+        signal.signal(signal.SIGTERM, lambda signum, _: signals.append(signum))
         forget_failure(paths)
-        trained = _train(paths, scheduler, asked, at_terminal=at_terminal)
+        trained = _train(asked, paths, signals, at_terminal=at_terminal)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the job is done, whatever comes now
     except BaseException as error:  # noqa: BLE001 - nothing may end without a reason
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the reason is written, once
         return _fail(paths, error)
-    if at_terminal and trained is not None:
-        click.echo(_describe(trained), err=True)
+    if trained is not None:
+        _tell(trained, asked, at_terminal=at_terminal)
     return SUCCESS
 
 
+def _tell(trained: Trained, asked: Asked, *, at_terminal: bool) -> None:
+    if asked.as_json:
+        click.echo(json.dumps(dataclasses.asdict(trained), indent=2, default=str))
+    elif at_terminal:
+        click.echo(_describe(trained), err=True)
+
+
 def _train(
-    paths: Paths, scheduler: str | None, asked: Sequence[int], *, at_terminal: bool
+    asked: Asked, paths: Paths, signals: Sequence[int], *, at_terminal: bool
 ) -> Trained | None:
     from onepass.training.configuration import read_configuration
     from onepass.training.job import train
@@ -68,7 +97,7 @@ def _train(
     from onepass.training.stopping import Stopping, Told
 
     job = dataclasses.replace(
-        read_configuration(paths),
+        read_configuration(paths, asked.given),
         name=os.environ.get("TRAINING_JOB_NAME", ""),
         arn=os.environ.get("TRAINING_JOB_ARN", ""),
     )
@@ -79,9 +108,9 @@ def _train(
         _log.info("Training job %s", f"{job.name} {job.arn}".strip())
     _log.info("Final configuration: %s", wanted.as_given())
     progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
-    stopping = Stopping()
+    scheduler, stopping = asked.scheduler, Stopping()
     _listen(stopping)
-    if asked:
+    if signals:
         stopping.ask()
     if len(job.hosts) == 1 and scheduler is None:
         return train(job, paths, progress, stopping)

@@ -1,10 +1,7 @@
 """Every hyperparameter, declared once: its type, range, default and meaning.
 
-The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
-``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``,
-``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state``, ``model_rows``,
-``checkpoint_interval_s``, ``k_sweep``, ``report``, ``report_map`` and
-``feature_names`` are ours.
+The names, ranges and defaults are those of Amazon SageMaker's k-means, but for those whose meaning
+says that they are an addition of Onepass.
 """
 
 from __future__ import annotations
@@ -32,8 +29,7 @@ from onepass.sagemaker.values import (
 
 DEFAULT_MINI_BATCH = 5000
 
-_IGNORED_PREFIX = "sagemaker_"
-"""Generic clients add names of this prefix for themselves."""
+_IGNORED_PREFIX = "sagemaker_"  # which generic clients add for themselves
 
 _USUAL_SWEEP = tuple(range(2, 21))
 _MOST_SWEPT = 2**30
@@ -289,13 +285,17 @@ def declarations() -> Iterator[tuple[str, Declaration]]:
         yield field.name, declared._replace(name=declared.name or field.name)
 
 
-def parse_hyperparameters(given: Mapping[str, object]) -> Hyperparameters:
+def parse_hyperparameters(
+    given: Mapping[str, object], called: Mapping[str, str] | None = None
+) -> Hyperparameters:
     """Check and type the hyperparameters of a job.
 
     Parameters
     ----------
     given : mapping of str to object
         The content of ``hyperparameters.json``.
+    called : mapping of str to str, optional
+        What values that are not accepted go by, where that is not their name.
 
     Raises
     ------
@@ -308,7 +308,7 @@ def parse_hyperparameters(given: Mapping[str, object]) -> Hyperparameters:
     >>> parse_hyperparameters({"k": "8", "feature_dim": "7", "force_dense": "True"}).k
     8
     """
-    known = dict(declarations())
+    known, called = dict(declarations()), called or {}
     problems = [*_missing(known.values(), given), *_unknown(known.values(), given)]
     values: dict[str, Any] = {}
     for attribute, declared in known.items():
@@ -319,8 +319,8 @@ def parse_hyperparameters(given: Mapping[str, object]) -> Hyperparameters:
             values[attribute] = declared.kind.parse(written)
         except (ValueError, TypeError, RecursionError):
             problems.append(
-                f"{declared.name}={given.get(declared.name)!r} is not accepted: "
-                f"{declared.name} must be {declared.kind.accepted}"
+                f"{called.get(declared.name, declared.name)}={given.get(declared.name)!r} "
+                f"is not accepted: {declared.name} must be {declared.kind.accepted}"
             )
     if problems:
         raise UserError("; ".join(problems))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from onepass.errors import UserError
-from onepass.sagemaker.hyperparameters import Hyperparameters, parse_hyperparameters
+from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.paths import Paths
+from onepass.sagemaker.settings import NOTHING, OPTION, Given, Said, Source, gather, typed
 
 DEFAULT_HOST = "algo-1"
 DEFAULT_CONTENT_TYPE = "application/x-recordio-protobuf"
@@ -119,22 +120,48 @@ class JobInput:
         return self.hosts.index(self.host) if len(self.hosts) > 1 else 0
 
 
-def read_job_input(paths: Paths) -> JobInput:
+def read_settings(
+    paths: Paths, given: Given = NOTHING, *, required: bool = True
+) -> dict[str, Said]:
+    """Read what is said of hyperparameters, right or wrong, by name.
+
+    Parameters
+    ----------
+    paths : Paths
+    given : Given
+    required : bool
+        Whether ``hyperparameters.json`` must exist where nothing is said elsewhere.
+
+    Raises
+    ------
+    UserError
+        When that file is missing, or is no JSON object.
+    """
+    required = required and not gather({}, given)
+    return gather(_read_json(paths.hyperparameters, required=required), given)
+
+
+def read_job_input(paths: Paths, given: Given = NOTHING) -> JobInput:
     """Read and check the configuration of a job.
 
     Parameters
     ----------
     paths : Paths
         Only ``hyperparameters.json`` and the directory of the channel 'train' need to exist.
+    given : Given
+        Hyperparameters from elsewhere, for a job of one host; without any, the file must exist.
 
     Raises
     ------
     UserError
         Naming the file, the field, what was found and what is accepted.
     """
-    hyperparameters = parse_hyperparameters(_read_json(paths.hyperparameters, required=True))
+    said = read_settings(paths, given)
+    hyperparameters = typed(said)
     resources = _read_json(paths.resource_config)
     host, hosts = _hosts(resources, paths.resource_config)
+    if len(hosts) > 1:
+        _refuse_what_other_hosts_cannot_read(said, paths)
     interface = str(resources.get("network_interface_name") or "")
     described = _read_json(paths.input_data_config)
     names = set(described) or _directories(paths.data)
@@ -151,6 +178,17 @@ def read_job_input(paths: Paths) -> JobInput:
     train, test = channels["train"], channels.get("test")
     model = _model(paths, described.get("model", {})) if "model" in names else None
     return JobInput(hyperparameters, train, test, host, ignored, hosts, interface, model)
+
+
+def _refuse_what_other_hosts_cannot_read(said: dict[str, Said], paths: Paths) -> None:
+    elsewhere = [
+        f"{name} ({one.source})" for name, one in said.items() if one.source != Source.FILE
+    ]
+    if elsewhere:
+        raise UserError(
+            f"{', '.join(elsewhere)}: a job of several hosts takes hyperparameters from "
+            f"{paths.hyperparameters} alone, which each of them reads for itself"
+        )
 
 
 def _model(paths: Paths, described: Any) -> Path:
@@ -234,7 +272,10 @@ def _read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         if required:
-            raise UserError(f"{path} is missing; it holds the hyperparameters of the job") from None
+            raise UserError(
+                f"{path} is missing; it holds the hyperparameters of the job (or {OPTION} names "
+                f"them: {OPTION} k=10)"
+            ) from None
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error

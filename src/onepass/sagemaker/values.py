@@ -28,10 +28,13 @@ class Kind(NamedTuple):
         What is accepted, for messages and documentation.
     parse : callable
         Turns the plain text into the value, or raises `ValueError`.
+    words : tuple of str
+        What may be written in so many words, for shells to complete.
     """
 
     accepted: str
     parse: Callable[[str], Any]
+    words: tuple[str, ...] = ()
 
 
 def plain_text(value: object) -> str:
@@ -84,14 +87,16 @@ def choice(*names: str, aliases: dict[str, str] | None = None) -> Kind:
             raise ValueError(text)
         return spelled[text]
 
-    return Kind(" or ".join(names), parse)
+    return Kind(" or ".join(names), parse, names)
 
 
 def auto_or(kind: Kind) -> Kind:
     """Accept the word ``auto``, or a value of another kind."""
-    return Kind(
-        f"auto or {kind.accepted}", lambda text: text if text == "auto" else kind.parse(text)
-    )
+
+    def parse(text: str) -> Any:
+        return text if text == "auto" else kind.parse(text)
+
+    return Kind(f"auto or {kind.accepted}", parse, ("auto", *kind.words))
 
 
 def flag() -> Kind:
@@ -102,7 +107,7 @@ def flag() -> Kind:
             raise ValueError(text)
         return text.lower() == "true"
 
-    return Kind("true or false", parse)
+    return Kind("true or false", parse, ("true", "false"))
 
 
 def some_of(*names: str) -> Kind:
@@ -114,7 +119,7 @@ def some_of(*names: str) -> Kind:
             raise ValueError(text)
         return tuple(items)
 
-    return Kind(f"a JSON list of some of {json.dumps(names)}", parse)
+    return Kind(f"a JSON list of some of {json.dumps(names)}", parse, names)
 
 
 def numbers(minimum: int, maximum: int, n_most: int) -> Kind:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onepass.errors import UserError
-from onepass.formats.media import CODECS, JSON, MediaType
+from onepass.formats.media import JSON
+from onepass.serving.variables import (
+    ACCEPT,
+    BATCH,
+    BATCH_STRATEGY,
+    BODY,
+    DEFAULT_MAX_PAYLOAD_MB,
+    DEFAULT_PORT,
+    LOG_LEVEL,
+    MAX_MB_IN_FLIGHT,
+    MAX_PAYLOAD,
+    MAX_REQUESTS,
+    METRICS,
+    MULTI_MODEL,
+    PORT,
+    PORT_RANGE,
+    SILENCE,
+    UNLIMITED_MB,
+)  # fmt: skip
 
-DEFAULT_PORT = 8080
-DEFAULT_MAX_PAYLOAD_MB = 100
 MIB = 2**20
-
-_UNLIMITED_MB = 1024
-"""Accepted where the platform says that it sets no limit: as much as asynchronous endpoints."""
-
-_TRUTHS = {"true": True, "1": True, "false": False, "0": False, "": False}
-_PORT_RANGE = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
-_STRATEGIES = {"singlerecord": False, "multirecord": True}
 
 
 @dataclass(frozen=True)
@@ -94,85 +101,29 @@ class ServingSettings:
         UserError
             Naming the variable, its value and what is accepted.
         """
-        payload_mb = _whole(variables, "SAGEMAKER_MAX_PAYLOAD_IN_MB", DEFAULT_MAX_PAYLOAD_MB, 0)
-        _check_port_range(variables)
+        payload_mb = MAX_PAYLOAD.read(variables)
+        PORT_RANGE.read(variables)
         return cls(
-            port=port or _whole(variables, "SAGEMAKER_BIND_TO_PORT", DEFAULT_PORT, 1, 65535),
-            max_payload_bytes=(payload_mb or _UNLIMITED_MB) * MIB,
-            default_accept=_accept(variables),
-            log_level=_log_level(variables),
-            multi_model=_truth(variables, "SAGEMAKER_MULTI_MODEL"),
-            metrics=_truth(variables, "ONEPASS_METRICS"),
-            max_requests=_whole(variables, "ONEPASS_MAX_REQUESTS", 256, 1),
-            max_bytes_in_flight=_whole(variables, "ONEPASS_MAX_MB_IN_FLIGHT", 0, 0) * MIB,
-            silence_s=_whole(variables, "ONEPASS_SILENCE_S", 15, 1, 3600),
-            body_s=_whole(variables, "ONEPASS_BODY_S", 60, 1, 3600),
+            port=port or PORT.read(variables),
+            max_payload_bytes=(payload_mb or UNLIMITED_MB) * MIB,
+            default_accept=ACCEPT.read(variables),
+            log_level=LOG_LEVEL.read(variables),
+            multi_model=MULTI_MODEL.read(variables),
+            metrics=METRICS.read(variables),
+            max_requests=MAX_REQUESTS.read(variables),
+            max_bytes_in_flight=MAX_MB_IN_FLIGHT.read(variables) * MIB,
+            silence_s=SILENCE.read(variables),
+            body_s=BODY.read(variables),
             batch=_batch(variables),
         )
 
 
 def _batch(variables: Mapping[str, str]) -> BatchSettings:
-    is_batch = _truth(variables, "SAGEMAKER_BATCH")
-    text = _text(variables, "SAGEMAKER_BATCH_STRATEGY") or "MULTI_RECORD"
-    strategy = text.replace("_", "").lower()
-    if strategy not in _STRATEGIES:
-        raise UserError(f"SAGEMAKER_BATCH_STRATEGY={text!r} must be SINGLE_RECORD or MULTI_RECORD")
-    told = _text(variables, "SAGEMAKER_MAX_PAYLOAD_IN_MB")
+    is_batch = BATCH.read(variables)
+    is_told = bool(variables.get(MAX_PAYLOAD.name, "").strip())
     return BatchSettings(
-        many_records=_STRATEGIES[strategy],
+        many_records=BATCH_STRATEGY.read(variables),
         # The platform says "true".
-        spelt_as_sdk=is_batch and _text(variables, "SAGEMAKER_BATCH") == "True",
-        payload_mb=int(told) if told else None,
+        spelt_as_sdk=is_batch and BATCH.written(variables) == "True",
+        payload_mb=MAX_PAYLOAD.read(variables) if is_told else None,
     )
-
-
-def _check_port_range(variables: Mapping[str, str]) -> None:
-    """Refuse what is no range; no port but that of requests is opened, so none is taken of it."""
-    text = _text(variables, "SAGEMAKER_SAFE_PORT_RANGE")
-    found = _PORT_RANGE.fullmatch(text)
-    if text and not (found and 1 <= int(found[1]) <= int(found[2]) <= 65535):
-        raise UserError(
-            f"SAGEMAKER_SAFE_PORT_RANGE={text!r} must be two ports such as 9000-9999, the lower "
-            "one first"
-        )
-
-
-def _text(variables: Mapping[str, str], name: str) -> str:
-    return variables.get(name, "").strip()
-
-
-def _whole(
-    variables: Mapping[str, str], name: str, default: int, minimum: int, maximum: int = 2**20
-) -> int:
-    text = _text(variables, name) or str(default)
-    right = text.isascii() and text.isdigit() and len(text) <= 10
-    if not (right and minimum <= int(text) <= maximum):
-        raise UserError(f"{name}={text!r} must be a whole number from {minimum} to {maximum}")
-    return int(text)
-
-
-def _truth(variables: Mapping[str, str], name: str) -> bool:
-    text = _text(variables, name)
-    if text.lower() not in _TRUTHS:
-        raise UserError(f"{name}={text!r} must be true or false")
-    return _TRUTHS[text.lower()]
-
-
-def _accept(variables: Mapping[str, str]) -> str:
-    name = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
-    accept = MediaType.parse(variables.get(name, "") or JSON).name
-    if accept not in CODECS:
-        raise UserError(f"{name}={variables[name]!r} must be one of {', '.join(CODECS)}")
-    return accept
-
-
-def _log_level(variables: Mapping[str, str]) -> str:
-    """Read a level as a name, or as the number that Python gives it."""
-    names = {"10": "debug", "20": "info", "30": "warning", "40": "error", "50": "critical"}
-    text = _text(variables, "SAGEMAKER_CONTAINER_LOG_LEVEL").lower() or "info"
-    level = names.get(text, text)
-    if level not in names.values():
-        raise UserError(
-            f"SAGEMAKER_CONTAINER_LOG_LEVEL={text!r} must be one of {', '.join(names.values())}"
-        )
-    return level

@@ -6,18 +6,19 @@ import logging
 
 from onepass.sagemaker.inputs import JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
+from onepass.sagemaker.settings import NOTHING, Given
 from onepass.training.readers import check_channel, host_of
 from onepass.training.showing import check_report
 
 _log = logging.getLogger(__name__)
 
 
-def read_configuration(paths: Paths) -> JobInput:
+def read_configuration(paths: Paths, given: Given = NOTHING) -> JobInput:
     """Read the configuration and refuse what can be refused before any data is read.
 
     Of several hosts, what each of them has is looked at when all have met, so that all are told.
     """
-    job = read_job_input(paths)
+    job = read_job_input(paths, given)
     check_report(job.hyperparameters)
     if len(job.hosts) == 1:
         check_channels(job)

@@ -81,7 +81,11 @@ def recount_here(name: str, base: Path) -> None:
 
 def check_here(base: Path) -> None:
     """Refuse data of this host that cannot be trained on, as far as that is seen at once."""
-    job = read_job_input(Paths(base))
+    check_job(read_job_input(Paths(base)))
+
+
+def check_job(job: JobInput) -> None:
+    """Refuse data of a job, on the host where it is read, as `check_here`."""
     check_channels(job)
     for channel in job.channels():
         if channel.uri and job.host_index:

@@ -17,7 +17,7 @@ from onepass.sagemaker.inputs import Channel, InputMode, JobInput
 from onepass.sagemaker.outcome import SUCCESS, error_of
 from onepass.sagemaker.paths import Paths
 from onepass.training.checkpoints import Checkpoints
-from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here
+from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here, check_job
 from onepass.training.job import Job, Trained
 from onepass.training.log import log_setup
 from onepass.training.readers import host_of, readers_of
@@ -88,7 +88,7 @@ def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> T
             )
     wanted = job.hyperparameters
     log_setup(job, ())
-    check_here(paths.base)
+    check_job(job)
     with joined(address, _tls(wanted), wanted.host_timeout_s) as crew:
         _log.info("there are %d workers at %s", crew.n_workers, address)
         return Job(job, paths, told, ClusterEngines(crew, job)).run()

@@ -342,7 +342,7 @@ class Job:
     def _tell(self, seen: Seen) -> None:
         self._seen = seen
         self._log.batches(seen)
-        self._progress.advance(seen.n_bytes, seen.n_rows)
+        self._progress.advance(seen.n_bytes, seen.n_rows, seen.long_term_msd)
 
     def _raise(self, error: ShardError, engine: Engine, readers: Sequence[BatchReader]) -> NoReturn:
         """Raise what went wrong in a process; where it is a record, with its number."""

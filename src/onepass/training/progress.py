@@ -19,8 +19,11 @@ class Progress(Protocol):
     def start(self, what: str, n_bytes: int) -> None:
         """Begin a pass over `n_bytes` bytes; 0 where none knows how many there are."""
 
-    def advance(self, n_bytes: int, n_rows: int) -> None:
-        """Tell that `n_bytes` bytes and `n_rows` rows of the pass are done."""
+    def advance(self, n_bytes: int, n_rows: int, msd: float = 0.0) -> None:
+        """Tell that `n_bytes` bytes and `n_rows` rows of the pass are done.
+
+        `msd` is that of the rows so far to the centers they found; 0 where it is not known.
+        """
 
     def finish(self) -> None:
         """End the pass."""
@@ -52,8 +55,9 @@ class LogProgress:
         self._n_bytes = n_bytes
         self._started = self._reported = time.monotonic()
 
-    def advance(self, n_bytes: int, n_rows: int) -> None:
-        """Report, unless that has just been done."""
+    def advance(self, n_bytes: int, n_rows: int, msd: float = 0.0) -> None:
+        """Report, unless that has just been done; the msd has log lines of its own."""
+        del msd
         now = time.monotonic()
         if now - self._reported < REPORT_EVERY_S:
             return
