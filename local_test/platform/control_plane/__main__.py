@@ -17,6 +17,8 @@ from control_plane.logs import Logs
 from control_plane.runners import DockerRunner, ProcessRunner, Runner
 from control_plane.s3 import Store
 from control_plane.training import TrainingJobs
+from control_plane.transforms import TransformJobs
+from control_plane.tuning import TuningJobs
 
 
 def main() -> None:
@@ -50,6 +52,7 @@ def main() -> None:
         store, logs = Store(endpoint), Logs(endpoint, show)
         jobs = TrainingJobs(store, runner, logs, Path(folder, "jobs"), n_at_once=asked.hosts)
         hosting = Hosting(store, runner, logs, Path(folder, "endpoints"))
+        transforms, tuning = TransformJobs(store, hosting), TuningJobs(jobs)
         operations: dict[str, Operation] = {
             "CreateTrainingJob": jobs.create,
             "DescribeTrainingJob": jobs.describe,
@@ -66,6 +69,13 @@ def main() -> None:
             "DescribeEndpoint": hosting.describe_endpoint,
             "ListEndpoints": hosting.list_endpoints,
             "DeleteEndpoint": hosting.delete_endpoint,
+            "CreateTransformJob": transforms.create,
+            "DescribeTransformJob": transforms.describe,
+            "StopTransformJob": transforms.stop,
+            "CreateHyperParameterTuningJob": tuning.create,
+            "DescribeHyperParameterTuningJob": tuning.describe,
+            "StopHyperParameterTuningJob": tuning.stop,
+            "ListTrainingJobsForHyperParameterTuningJob": tuning.list_training_jobs,
         }
         server = make_server("127.0.0.1", asked.port, Front(operations, hosting), threaded=True)
         ended = threading.Event()

@@ -21,6 +21,7 @@ from control_plane.s3 import Address, Store
 _WELL_WITHIN_S, _PING_S, _POLL_S = 240.0, 2.0, 0.2
 _INVOKE_S = 60.0
 _STOP_S = 30
+_EXECUTION_PARAMETERS = ("MaxPayloadInMB", "MaxConcurrentTransforms", "BatchStrategy")
 
 
 class Answer(NamedTuple):
@@ -107,6 +108,15 @@ class Server:
             return self._ask("POST", path, body, headers, _INVOKE_S)
         except OSError as error:
             raise ApiError("ModelError", f"the container does not answer: {error}", 424) from error
+
+    def execution_parameters(self) -> dict[str, Any]:
+        """Return how the container likes to be asked, if it says so."""
+        try:
+            answer = self._ask("GET", "/execution-parameters", b"", {}, _PING_S)
+            told = json.loads(answer.body) if answer.status == 200 else {}
+        except (OSError, ValueError):
+            return {}
+        return {name: told[name] for name in _EXECUTION_PARAMETERS if name in told}
 
     def stop(self) -> None:
         """End it."""
