@@ -14,6 +14,7 @@
 # | --- | --- |
 # | `KMEANS_IMAGE` | the image; `onepass:cpu` by default |
 # | `KMEANS_ROLE`, `KMEANS_BUCKET` | whose rights jobs have, and where data and models are put |
+# | `KMEANS_MOST` | the most clusters; 12 by default |
 # | `GDELT_DIR` | a directory of event files; without it 1979 and 1980 come from the public bucket |
 
 # %%
@@ -39,7 +40,7 @@ ROLE = os.environ.get("KMEANS_ROLE", "arn:aws:iam::123456789012:role/kmeans")
 BUCKET = os.environ.get("KMEANS_BUCKET", "kmeans-tutorial")
 PREFIX = "gdelt"
 YEARS = ("1979", "1980")
-KS = range(2, 13)
+KS = range(2, int(os.environ.get("KMEANS_MOST", "12")) + 1)
 HERE = Path(os.environ.get("KMEANS_WORK", "kmeans-tutorial"))
 
 # %% [markdown]
@@ -215,7 +216,8 @@ shapes = frame.grid([float(k) for k in KS], ticks(0, most, 6))
 for i, distribution in enumerate(("FullyReplicated", "ShardedByS3Key")):
     color = ("c0", "c1")[i]
     curve = [frame.place(k, msds[distribution, k]) for k in KS]
-    shapes += [Line(curve, color, 2.5), *(Dot(at, 4, color) for at in curve)]
+    width, radius = ((7, 8), (2.5, 4))[i]  # one lies on the other where they agree
+    shapes += [Line(curve, color, width), *(Dot(at, radius, color) for at in curve)]
     shapes.append(Words((440, 80 + 20 * i), distribution, color, 13))
 shapes.append(Words((28, 22), "mean squared distance of events to their center", "soft"))
 shapes.append(Words((350, 366), "clusters (k)", "soft", anchor="middle"))
@@ -225,11 +227,11 @@ print(f"see {HERE / 'elbow.png'}")
 # %% [markdown]
 # ## An endpoint
 #
-# The model of seven clusters answers requests; then all of it is deleted.
+# The model of seven clusters (or of the most) answers requests; then all of it is deleted.
 
 # %%
 name = f"gdelt-{stamp}"
-told = sagemaker.describe_training_job(TrainingJobName=jobs["ShardedByS3Key", 7])
+told = sagemaker.describe_training_job(TrainingJobName=jobs["ShardedByS3Key", min(7, KS[-1])])
 sagemaker.create_model(
     ModelName=name,
     ExecutionRoleArn=ROLE,

@@ -64,6 +64,7 @@ class TrainingJob:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._running: list[Running] = []
+        self._last_lines: list[str] = []
         self._patterns = [
             (one["Name"], re.compile(one["Regex"]))
             for one in given["AlgorithmSpecification"].get("MetricDefinitions") or BUILT_IN_METRICS
@@ -244,10 +245,11 @@ class TrainingJob:
             "AWS_REGION": REGION,
         } | self.given.get("Environment", {})
         image = self.given["AlgorithmSpecification"]["TrainingImage"]
-        for host, base, one in zip(hosts, bases, inputs, strict=True):
+        self._last_lines = [""] * len(hosts)
+        for i, (host, base, one) in enumerate(zip(hosts, bases, inputs, strict=True)):
             name = f"onepass-{self.name}-{host}".replace(":", "-")
             wanted = Wanted(name, image, "train", base, environment, host, network)
-            self._running.append(self._runner.start(wanted, self._listener(host)))
+            self._running.append(self._runner.start(wanted, self._listener(i, host)))
             one.start()
         self._watch(bases)
         codes = [running.wait() for running in self._running]
@@ -277,7 +279,7 @@ class TrainingJob:
     def _finish(self, codes: list[int], bases: list[Path]) -> None:
         failed = next((i for i, code in enumerate(codes) if code), None)
         if failed is not None and not self._stopping.is_set():
-            reason = _failure(bases[failed])
+            reason = _failure(bases[failed]) or f"AlgorithmError: {self._last_lines[failed]}"
             self._end("Failed", f"{reason}, exit code: {codes[failed]}"[:_REASON_CHARACTERS])
             return
         self.move_on("Uploading", "Uploading generated training model")
@@ -320,11 +322,12 @@ class TrainingJob:
             self.move_on(status, reason or f"Training job {status.lower()}")
             self._transitions[-1]["EndTime"] = self._modified
 
-    def _listener(self, host: str) -> Callable[[str], None]:
+    def _listener(self, index: int, host: str) -> Callable[[str], None]:
         stream = self._logs.stream("/aws/sagemaker/TrainingJobs", f"{self.name}/{host}-1")
 
         def listen(line: str) -> None:
             stream(line)
+            self._last_lines[index] = line.strip() or self._last_lines[index]
             for name, pattern in self._patterns:
                 if match := pattern.search(line):
                     try:
@@ -336,14 +339,10 @@ class TrainingJob:
 
 
 def _failure(base: Path) -> str:
-    """Return why a container has failed, by its own words."""
+    """Return why a container has failed, by its own words, if it has any."""
     path = base / "output/failure"
     text = path.read_text(errors="replace")[:_REASON_CHARACTERS] if path.is_file() else ""
-    return (
-        text
-        if text.startswith(("ClientError", "AlgorithmError", "InternalServer"))
-        else f"AlgorithmError: {text}"
-    )
+    return text if not text or text.startswith(_BLAMED) else f"AlgorithmError: {text}"
 
 
 class TrainingJobs:
