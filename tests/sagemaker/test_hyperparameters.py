@@ -73,6 +73,7 @@ def test_every_declared_name_but_ten_is_one_of_the_originals():
     ours = {"seed", "num_workers", "reservoir_mib", "max_bad_records", "device"}
     ours |= {"host_timeout_s", "tls_ca_file", "tls_cert_file", "tls_key_file", "dashboard"}
     ours |= {"state_sample_mib", "whole_state", "model_rows", "checkpoint_interval_s"}
+    ours |= {"output_labels"}
     assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 

@@ -2,8 +2,8 @@
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means; ``seed``,
 ``num_workers``, ``reservoir_mib``, ``max_bad_records``, ``device``, ``host_timeout_s``,
-``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state``, ``model_rows`` and
-``checkpoint_interval_s`` are ours.
+``tls_...``, ``dashboard``, ``state_sample_mib``, ``whole_state``, ``model_rows``,
+``checkpoint_interval_s`` and ``output_labels`` are ours.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _IGNORED_PREFIX = "sagemaker_"
 
 _ANY_COUNT = whole(0, 10**18 - 1)
 _INIT = choice("random", "kmeans++", aliases={"k-means++": "kmeans++"})
+_LABELS = choice(
+    *("false", "csv", "parquet"), aliases={"False": "false", "true": "csv", "True": "csv"}
+)._replace(accepted="false, true, csv or parquet")
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -201,6 +204,12 @@ class Hyperparameters:
         "Seconds between two checkpoints, which are kept where there is a directory for them (an "
         "addition of Onepass).",
         "60",
+    )
+    output_labels: Literal["false", "csv", "parquet"] = _declare(
+        _LABELS,
+        "Whether the cluster of each row of the channel 'train', and how far it is, are written to "
+        "output/data by one more pass (an addition of Onepass). true: as csv.",
+        "false",
     )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),

@@ -1,7 +1,7 @@
 """A training job from its configuration to its model: the story, top to bottom.
 
 read and check the configuration -> find the data -> one pass -> final centers
--> further epochs -> save the model -> score the test data
+-> further epochs -> save the model -> score the test data -> label the training data
 
 What makes this module long is that it tells all of the story, with each way that it may end.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,13 +23,14 @@ from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of
 from onepass.distributed.passes import EnoughError, Seen, ShardError, Tell
 from onepass.distributed.plan import tree
-from onepass.errors import DecodeError, UserError
+from onepass.errors import DecodeError, OnepassError, UserError
 from onepass.sagemaker.inputs import JobInput
 from onepass.sagemaker.outcome import StoppedError
 from onepass.sagemaker.paths import Paths
 from onepass.training.algorithm import make_kmeans, united, usable_gpus
 from onepass.training.checkpoints import Checkpoints, Keeper
-from onepass.training.engines import Engine, Engines, LocalEngines
+from onepass.training.engines import Engine, Engines, LabelEngine, LocalEngines
+from onepass.training.labels import LabelFiles, files_of
 from onepass.training.log import JobLog, log_setup
 from onepass.training.progress import Progress
 from onepass.training.readers import (
@@ -148,6 +150,7 @@ class Job:
         self._n_bad_test_records = 0
         self._engines, self._checkpoints = engines, checkpoints
         self._keeper = Keeper(None, 0)
+        self._epoch = 0
 
     def run(self) -> Trained:
         """Run it, from the first row to the scores."""
@@ -159,6 +162,7 @@ class Job:
         tell_drift(self._kmeans, self._before)
         model_file, archive = self._save()
         scores = self._score()
+        self._label()
         self._log.times()
         return Trained(
             model_file,
@@ -190,6 +194,7 @@ class Job:
                 self._keeper.keep_job(self._kmeans, self._seen, 0)
         if not n_done:
             self._finish()
+        self._epoch = n_done
         return n_done
 
     def _stream(self, engine: Engine, readers: Sequence[BatchReader]) -> None:
@@ -231,6 +236,7 @@ class Job:
 
     def _refine(self, epoch: int) -> bool:
         """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
+        self._epoch = epoch
         engine = self._engines.of_model(self._job.train)
         readers = engine.readers(epoch)
         step = partial(engine.step, self._kmeans.to_model(), readers)
@@ -281,23 +287,64 @@ class Job:
         self._log.lap("score")
         return scores
 
+    def _label(self) -> None:
+        """Write the cluster of each row of the training data, where that is wanted."""
+        if self._wanted.output_labels == "false":
+            return
+        engine, files = self._engines.of_labels(self._job.train), files_of(self._job, self._paths)
+        engine.forget(files)  # they are not of this model
+        try:
+            self._write_labels(engine, files)
+        except (EnoughError, StoppedError):
+            engine.forget(files)
+            _log.warning("stopped by SIGTERM: no labels are written")
+        except BaseException:
+            with suppress(OnepassError):  # one reason is enough
+                engine.forget(files)
+            raise
+
+    def _write_labels(self, engine: LabelEngine, files: LabelFiles) -> None:
+        if self._stopping.asked:
+            raise EnoughError
+        readers = engine.readers(self._epoch + 1)
+        write = partial(engine.label, files, self._kmeans.to_model(), readers)
+        advance = self._progress.advance
+        with self._shown("labels", readers):
+            staged = self._run(
+                write, engine, readers, lambda seen: advance(seen.n_bytes, seen.n_rows)
+            )
+            engine.place(files, staged)
+        n_rows = sum(reader.n_rows for reader in readers)
+        _log.info("labels of %d rows are in %s, files: %d", n_rows, files.directory, len(staged))
+        self._log.lap("labels")
+
     def _pass(
         self, what: str, work: Work[_R], engine: Engine, readers: Sequence[BatchReader]
     ) -> list[_R]:
         """Do something for all shards and tell how far it is."""
-        self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
-        try:
+        with self._shown(what, readers):
             done = self._run(work, engine, readers, self._tell)
-        except BaseException:
-            self._progress.abandon()
-            raise
-        self._progress.finish()
         n_bad = self._log.bad_records(self._job.train, readers)
         self._seen = self._seen._replace(n_bad_records=n_bad)
         return done
 
+    @contextmanager
+    def _shown(self, what: str, readers: Sequence[BatchReader]) -> Generator[None, None, None]:
+        """Show how far a pass is, up to its end."""
+        self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
+        try:
+            yield
+        except BaseException:
+            self._progress.abandon()
+            raise
+        self._progress.finish()
+
     def _run(
-        self, work: Work[_R], engine: Engine, readers: Sequence[BatchReader], tell: Tell
+        self,
+        work: Work[_R],
+        engine: Engine | LabelEngine,
+        readers: Sequence[BatchReader],
+        tell: Tell,
     ) -> list[_R]:
         """Do something for all shards; they may pass over no more bad records than one would."""
 
@@ -323,7 +370,9 @@ class Job:
         self._log.batches(seen)
         self._progress.advance(seen.n_bytes, seen.n_rows)
 
-    def _raise(self, error: ShardError, engine: Engine, readers: Sequence[BatchReader]) -> NoReturn:
+    def _raise(
+        self, error: ShardError, engine: Engine | LabelEngine, readers: Sequence[BatchReader]
+    ) -> NoReturn:
         """Raise what went wrong in a process; where it is a record, with its number."""
         if error.kind == "DecodeError":
             # A shard has not counted the records before its own.
