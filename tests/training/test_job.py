@@ -50,7 +50,10 @@ def test_a_job_leaves_a_model_and_its_archive_and_nothing_else(opt_ml, run, blob
     trained = run(k="3", feature_dim="3")
     outputs = [path for path in opt_ml.base.rglob("*") if "input" not in path.parts]
     files = sorted(str(path.relative_to(opt_ml.base)) for path in outputs if path.is_file())
-    assert files == ["model/model_algo-1", "model/state_algo-1", "output/model.tar.gz"]
+    assert files == [
+        *("model/model_algo-1", "model/state_algo-1"),
+        *("output/data/metrics.json", "output/data/metrics.jsonl", "output/model.tar.gz"),
+    ]
     assert trained.model_file == opt_ml.model_file
     assert trained.archive == opt_ml.archive
     with tarfile.open(opt_ml.archive) as tar:

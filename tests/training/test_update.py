@@ -230,7 +230,7 @@ class TestWholeState:
         opt_ml.configure(k="3", feature_dim="5")
         opt_ml.put(days[0])
         assert opt_ml.run().returncode == 0
-        assert not (opt_ml.base / "output/data").exists()
+        assert not (opt_ml.base / "output/data/state_algo-1").exists()
 
 
 def test_a_full_disk_leaves_the_old_model_and_state(opt_ml, days):

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar
 
+import onepass
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE
 from onepass.data.batches import BatchReader
@@ -37,6 +38,7 @@ from onepass.training.readers import (
     peek_at,
 )
 from onepass.training.refusals import explained
+from onepass.training.report import Report, summary_of
 from onepass.training.stopping import Stopping, Told
 from onepass.training.update import save, take_up, tell_drift
 
@@ -143,7 +145,8 @@ class Job:
         self._wanted = job.hyperparameters
         self._paths = paths
         self._progress, self._stopping = told
-        self._log = JobLog(job.host)
+        self._report = Report(paths.output_data)
+        self._log = JobLog(job.host, self._report)
         self._kmeans = make_kmeans(job.hyperparameters)
         self._before = take_up(self._kmeans, job)
         self._seen = Seen()
@@ -154,6 +157,8 @@ class Job:
 
     def run(self) -> Trained:
         """Run it, from the first row to the scores."""
+        job, wanted = self._job, self._wanted.as_given()
+        self._report.begin(job=job.name, version=onepass.__version__, hyperparameters=wanted)
         n_done = self._learn()
         for epoch in range(n_done + 1, self._wanted.epochs):
             if self._stopping.asked or not self._refine(epoch):
@@ -164,7 +169,7 @@ class Job:
         scores = self._score()
         self._label()
         self._log.times()
-        return Trained(
+        trained = Trained(
             model_file,
             archive,
             self._wanted.k,
@@ -178,6 +183,8 @@ class Job:
             self._seen.n_bad_records,
             self._n_bad_test_records,
         )
+        self._report.sum_up(summary_of(trained, job, stopped=self._stopping.asked))
+        return trained
 
     def _learn(self) -> int:
         """Make the pass and the final centers, or take them up; returns the further epochs made."""
@@ -246,7 +253,7 @@ class Job:
             _log.warning("stopped by SIGTERM: epoch %d is given up", epoch + 1)
             return False
         msd = self._kmeans.take_step(steps)
-        _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
+        self._log.exact_msd(epoch, msd)
         self._log.lap("further epochs")
         self._log.epoch(epoch, self._seen)
         self._keeper.keep_job(self._kmeans, self._seen, epoch)
@@ -367,7 +374,7 @@ class Job:
 
     def _tell(self, seen: Seen) -> None:
         self._seen = seen
-        self._log.batches(seen)
+        self._log.batches(seen, self._epoch)
         self._progress.advance(seen.n_bytes, seen.n_rows)
 
     def _raise(
