@@ -41,6 +41,7 @@ WALLS = {
         "data/parquet_file.py",
         "data/zstd_stream.py",
         "formats/csv_writer.py",
+        "formats/label_table.py",
         "formats/libsvm.py",
     ),
     "ctypes": ("cluster/kernels/compiled.py", "formats/compiled.py", "resources.py"),

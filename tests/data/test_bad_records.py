@@ -73,6 +73,20 @@ def read(sources, content_type=RECORDS, allowed=1000, batch_rows=7):
     return rows, reader.bad
 
 
+def places(sources, content_type=RECORDS, batch_rows=7, **how):
+    """Where bad rows are among all, as what is told with each batch says."""
+    table_format = format_of(content_type, "train")
+    reader = BatchReader(sources, 3, batch_rows, table_format, max_bad_records=1000, **how)
+    order: list[bool] = []
+    for batch in reader:
+        order += in_order(len(batch), reader.gaps)
+    return np.flatnonzero([*order, *in_order(0, reader.gaps)]).tolist()
+
+
+def in_order(n, gaps):
+    return [bad for i in range(n + 1) for bad in [True] * gaps.get(i, 0) + [False] * (i < n)]
+
+
 def refusal(sources, kind=DecodeError, **how):
     with pytest.raises(kind) as caught:
         read(sources, **how)
@@ -87,6 +101,16 @@ def woven(pieces, order):
     """Good pieces in their order, and a bad one wherever `order` names one."""
     left = iter(pieces)
     return b"".join([next(left, b"") if bad is None else bad for bad in order]) + b"".join(left)
+
+
+def places_in(order):
+    """Where bad pieces are among 40 good ones, woven as above."""
+    n_good, found = 0, []
+    for bad in order:
+        n_good += bad is None
+        if bad is not None:
+            found.append(min(n_good, 40) + len(found))
+    return found
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,6 +132,9 @@ def test_records_around_bad_ones_are_read_whatever_the_blocks(
         found, bad = read(whole_files([path]), batch_rows=batch_rows)
         assert np.array_equal(found, rows)
         assert bad.n == n_bad
+        for how in (False, True, "auto"):
+            there = places(whole_files([path]), RECORDS, batch_rows, keep_sparse=how)
+            assert there == places_in(order)
         shards = [read(shard) for shard in cut([path], n_shards, find_record)]
     assert np.array_equal(np.concatenate([shard for shard, _ in shards]), rows)
     assert sum(bad.n for _, bad in shards) == n_bad
@@ -135,6 +162,7 @@ def test_lines_around_bad_ones_are_read_whatever_the_blocks(
         found, bad = read(whole_files([path]), kind)
         assert np.array_equal(found, rows)
         assert bad.n == n_bad
+        assert places(whole_files([path]), kind) == places_in(order)
         shards = [read(shard, kind) for shard in cut([path], n_shards, find_line)]
     assert np.array_equal(np.concatenate([shard for shard, _ in shards]), rows)
     assert sum(bad.n for _, bad in shards) == n_bad
@@ -216,6 +244,7 @@ def test_rows_of_a_matrix_are_passed_over(tmp_path):
     path = put(tmp_path, as_npy(rows))
     found, bad = read(whole_files([path]), NPY, batch_rows=999)
     assert np.array_equal(found, np.delete(rows, wrong, axis=0))
+    assert places(whole_files([path]), NPY, 999) == wrong
     assert [line.partition(":")[0] for line in bad.first] == [
         f"{path}, row {i + 1} at byte {128 + 24 * i}, column {j}"
         for i, j in zip(wrong, [1, 2, 3, 1], strict=True)
@@ -232,6 +261,7 @@ def test_rows_of_parquet_are_passed_over(tmp_path, kind):
     path = put(tmp_path, file.getvalue())
     rows, bad = read(whole_files([path]), PARQUET, batch_rows=2)
     assert rows.tolist() == [[1, 1, 1], [1, 4, 4]]
+    assert places(whole_files([path]), PARQUET, 2) == [1, 2, 4]
     assert bad.first == [
         f"{path}, row 2, column 'x': a value that is null",
         f"{path}, row 3, column 'y': a value that is NaN or infinite as float32",

@@ -351,7 +351,7 @@ def test_a_host_of_several_lends_its_gpus(emulated, monkeypatch, tmp_path, taken
         (base / "input/config/resourceconfig.json").write_text(json.dumps(resources))
         (base / "input/data/train/a").write_bytes(write_rows(rows))
         assert job_hosts._n_workers(read_configuration(Paths(base))) == 2
-        shares += crew_engine.shares_here("train", 0, False, base)
+        shares += crew_engine.shares_here("train", 0, crew_engine.engine_of_pass, base)
         assert crew_engine.devices_here(base) == ["gpu:0", "gpu:1"]
     assert [share.device for share in shares] == ["gpu:0", "gpu:1"] * 2
     assert all(share.is_raw for share in shares)

@@ -163,3 +163,9 @@ def test_a_cluster_that_is_gone_ends_the_job(job, many):
     assert process.returncode == 3, log
     assert "the workers that read the data have gone" in host.failure
     assert "Traceback" not in log
+
+
+def test_labels_are_refused_before_data_is_read(job, blobs):
+    host = job(blobs, output_labels="true", feature_dim="4")
+    assert run(host, "tcp://127.0.0.1:9")[0] == 2
+    assert "output_labels=csv: the workers of a cluster write no files" in host.failure

@@ -74,6 +74,7 @@ def test_every_declared_name_but_ours_is_one_of_the_originals():
     ours |= {"host_timeout_s", "tls_ca_file", "tls_cert_file", "tls_key_file", "dashboard"}
     ours |= {"state_sample_mib", "whole_state", "model_rows", "checkpoint_interval_s"}
     ours |= {"k_sweep", "report", "report_map", "feature_names"}
+    ours |= {"output_labels"}
     assert names == set(ORIGINAL_DEFAULTS) | set(REQUIRED) | ours
 
 

@@ -50,8 +50,11 @@ def test_a_job_leaves_a_model_its_archive_a_report_and_nothing_else(opt_ml, run,
     trained = run(k="3", feature_dim="3")
     outputs = [path for path in opt_ml.base.rglob("*") if "input" not in path.parts]
     files = sorted(str(path.relative_to(opt_ml.base)) for path in outputs if path.is_file())
-    model = ["model/model_algo-1", "model/state_algo-1"]
-    assert files == [*model, "output/data/report.html", "output/model.tar.gz"]
+    assert files == [
+        *("model/model_algo-1", "model/state_algo-1"),
+        *("output/data/metrics.json", "output/data/metrics.jsonl", "output/data/report.html"),
+        "output/model.tar.gz",
+    ]
     assert trained.model_file == opt_ml.model_file
     assert trained.archive == opt_ml.archive
     with tarfile.open(opt_ml.archive) as tar:
@@ -183,7 +186,9 @@ def test_further_epochs_never_raise_the_exact_msd(opt_ml, run, caplog):
     assert exact == pytest.approx(scores[:2], rel=1e-5)
 
 
-def test_the_same_seed_gives_the_same_bytes(opt_ml, run, blobs):
+def test_the_same_seed_gives_the_same_bytes(opt_ml, run, blobs, monkeypatch):
+    for place in ("onepass.artifact.state_file.now", "onepass.training.update.now"):
+        monkeypatch.setattr(place, lambda: "2026-01-02T03:04:05+00:00")
     opt_ml.put(blobs)
     given = {"k": "7", "feature_dim": "3", "seed": "11", "mini_batch_size": "50"}
     run(**given)

@@ -107,7 +107,8 @@ def _train(
     if job.name or job.arn:
         _log.info("Training job %s", f"{job.name} {job.arn}".strip())
     _log.info("Final configuration: %s", wanted.as_given())
-    progress = BarProgress() if at_terminal else LogProgress(job.host, wanted.epochs)
+    n_passes = wanted.epochs + (wanted.output_labels != "false")
+    progress = BarProgress() if at_terminal else LogProgress(job.host, n_passes)
     scheduler, stopping = asked.scheduler, Stopping()
     _listen(stopping)
     if signals:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import cycle
 from typing import Literal, NamedTuple, TypeAlias
@@ -57,6 +58,9 @@ class BatchReader:
         Behind the batch that was yielded last; see `resume`.
     is_cut_short : bool
         Whether the latest reading ended while data was waited for.
+    gaps : mapping of int to int
+        How many bad records have been passed over before a row of the batch that was yielded last;
+        once all have been read, before the end.
 
     Notes
     -----
@@ -92,6 +96,7 @@ class BatchReader:
         self.bad = BadRecords(max_bad_records)
         self.position = self._first = Position()
         self.is_cut_short = False
+        self.gaps: Mapping[int, int] = {}
 
     def resume(self, position: Position) -> None:
         """Have the rows begin behind a position of an earlier reader of the same sources.
@@ -142,11 +147,12 @@ class BatchReader:
             return self.is_cut_short
 
         with closing(ahead(self._read, _N_BATCHES, is_enough and is_cut_short)) as read:
-            for batch, position in read:
-                self.position = position
+            for batch, position, gaps in read:
+                self.position, self.gaps = position, gaps
                 self.n_rows, self.n_bytes = position.n_rows, position.n_bytes
                 if len(batch):
                     yield batch
+                    self.gaps = {}
 
     def _read(self, stop: Stop) -> Generator[_Read, None, None]:
         """Read all sources, into each of a ring of batches in turn."""
@@ -182,7 +188,7 @@ class BatchReader:
                     n = self._pass_over(file, opened.name, n_passed)
                     n_passed -= n
                     place = self._moved(place, n, file, n_before + open_source.n_read)
-                    while (n := self._fill(filled.batch, file, opened.name)) or filled.batch.full:
+                    while (n := self._fill_next(filled, file, opened.name)) or filled.batch.full:
                         place = self._moved(place, n, file, n_before + open_source.n_read)
                         filled.place = place
                         if filled.batch.full:
@@ -236,13 +242,21 @@ class BatchReader:
             return SparseBatch(n_most, self.n_features)
         return DenseBatch(min(n_most, room), self.n_features)
 
-    def _fill(self, batch: Batch, file: RowFile, name: str) -> int:
+    def _fill_next(self, filled: _Filled, file: RowFile, name: str) -> int:
+        """Decode rows into the batch that is being filled, and note where bad ones were."""
+        return self._fill(filled.batch, file, name, filled.gaps)
+
+    def _fill(
+        self, batch: Batch, file: RowFile, name: str, gaps: Counter[int] | None = None
+    ) -> int:
         """Decode rows; an error of the bytes below them has no name of a file yet."""
         while True:
             try:
                 return batch.fill(file)
             except DecodeError as error:
                 self.bad.pass_over(error if error.source else error.within(name))
+                if gaps is not None:
+                    gaps[batch.n_rows] += 1
 
     def peek(self) -> None:
         """Check the width of the first record, in memory that does not depend on it.
@@ -266,10 +280,11 @@ class BatchReader:
 
 
 class _Read(NamedTuple):
-    """A batch, and what has been read up to its end."""
+    """A batch, what has been read up to its end, and where in it bad records were."""
 
     batch: Rows | SparseRows
     position: Position
+    gaps: Mapping[int, int]
 
 
 class _Filled:
@@ -279,11 +294,13 @@ class _Filled:
         self._ring = cycle(ring)
         self.batch = next(self._ring)
         self.place = place
+        self.gaps: Counter[int] = Counter()
 
     def take(self) -> _Read:
         """Take what is there; the next batch is filled then."""
         batch, self.batch = self.batch, next(self._ring)
-        return _Read(batch.take(), self.place)
+        gaps, self.gaps = self.gaps, Counter()
+        return _Read(batch.take(), self.place, gaps)
 
 
 def _behind(source: Source, place: Position) -> Source:

@@ -35,6 +35,9 @@ _USUAL_SWEEP = tuple(range(2, 21))
 _MOST_SWEPT = 2**30
 _ANY_COUNT = whole(0, 10**18 - 1)
 _INIT = choice("random", "kmeans++", aliases={"k-means++": "kmeans++"})
+_LABELS = choice(
+    *("false", "csv", "parquet"), aliases={"False": "false", "true": "csv", "True": "csv"}
+)._replace(accepted="false, true, csv or parquet")
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -229,6 +232,12 @@ class Hyperparameters:
         "What the features are called, for the report (an addition of Onepass): all of them, in "
         "their order.",
         "",
+    )
+    output_labels: Literal["false", "csv", "parquet"] = _declare(
+        _LABELS,
+        "Whether the cluster of each row of the channel 'train', and how far it is, are written to "
+        "output/data by one more pass (an addition of Onepass). true: as csv.",
+        "false",
     )
     num_gpus: int | Literal["auto"] = _declare(
         auto_or(whole(0)),

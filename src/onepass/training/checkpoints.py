@@ -40,6 +40,7 @@ _NO_MATTER = (
     *("local_lloyd_tol", "epochs", "eval_metrics", "device", "num_gpus", "num_workers"),
     *("log_level", "host_timeout_s", "tls_ca_file", "tls_cert_file", "tls_key_file"),
     *("dashboard", "state_sample_mib", "whole_state", "checkpoint_interval_s"),
+    "output_labels",
     *("tuning_objective_metric", "kvstore", "num_kv_servers", "num_slices"),
     *("enable_profiler", "disable_wait_to_read"),
 )

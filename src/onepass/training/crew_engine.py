@@ -5,27 +5,36 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from onepass.cluster.devices import Device
 from onepass.cluster.epoch import LloydStep, united_steps
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
+from onepass.data.shards import Host
 from onepass.distributed.crew import Crew, Piece, host_of
 from onepass.distributed.inside import base, has_base
 from onepass.distributed.passes import Tell
-from onepass.errors import DecodeError
+from onepass.errors import AlgorithmError, DecodeError
+from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput, read_job_input
 from onepass.sagemaker.paths import Paths
-from onepass.training import device_tasks, tasks
+from onepass.training import device_tasks, labels, tasks
 from onepass.training.algorithm import united, usable_gpus
 from onepass.training.checkpoints import Checkpoints
 from onepass.training.configuration import check_channels
-from onepass.training.engines import engine_of_model, engine_of_pass
+from onepass.training.engines import (
+    LocalEngine,
+    engine_of_labels,
+    engine_of_model,
+    engine_of_pass,
+)
+from onepass.training.labels import LabelFiles, Staged, files_of
 from onepass.training.readers import host_of as place_of
 from onepass.training.readers import may_be_taken_raw, peek_at, readers_of, recount
 from onepass.training.refusals import explained
@@ -34,6 +43,7 @@ from onepass.training.tasks import Score, united_scores
 _log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
+EngineOf: TypeAlias = Callable[[Channel, Hyperparameters, Sequence[int], Host], LocalEngine]
 
 
 class Share(NamedTuple):
@@ -52,12 +62,12 @@ class Share(NamedTuple):
     is_raw: bool
 
 
-def shares_here(name: str, epoch: int, of_model: bool, base: Path) -> list[Share]:
+def shares_here(name: str, epoch: int, engine_of: EngineOf, base: Path) -> list[Share]:
     """Return what the workers of this host read of a channel: asked on it."""
     job = read_job_input(Paths(base))
     channel, wanted, place = job.channel(name), job.hyperparameters, place_of(job)
     gpus = [gpu.index for gpu in usable_gpus(wanted)]
-    engine = (engine_of_model if of_model else engine_of_pass)(channel, wanted, gpus, place)
+    engine = engine_of(channel, wanted, gpus, place)
     is_raw = may_be_taken_raw(channel, wanted)
     readers = engine.readers(epoch)
     return [Share(reader, engine.device(i), is_raw) for i, reader in enumerate(readers)]
@@ -72,7 +82,7 @@ def devices_here(base: Path) -> list[Device]:
 def recount_here(name: str, base: Path) -> None:
     """Read the files of a channel on this host in one piece; see `Engine.recount`."""
     job = read_job_input(Paths(base))
-    readers = [share.reader for share in shares_here(name, 0, False, base)]
+    readers = [share.reader for share in shares_here(name, 0, engine_of_pass, base)]
     try:
         recount(readers, job.channel(name), job.hyperparameters)
     except DecodeError as error:
@@ -128,6 +138,26 @@ def score(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -
     return device_tasks.score(device, model, reader, tell)
 
 
+def label(model: KMeansModel, reader: BatchReader, tell: Tell) -> tuple[Staged, ...]:
+    """Write the labels of one shard, on the host that has read it."""
+    return (labels.label(_files_here(base()), model, reader, tell),)
+
+
+def place_here(staged: Sequence[Staged], base: Path) -> None:
+    """Give the files of labels on this host their names: asked on it."""
+    _files_here(base).place(staged)
+
+
+def forget_here(base: Path) -> None:
+    """Remove the labels on this host: asked on it."""
+    _files_here(base).forget()
+
+
+def _files_here(base: Path) -> LabelFiles:
+    paths = Paths(base)
+    return files_of(read_job_input(paths), paths)
+
+
 class CrewEngines:
     """The workers of all hosts; see `onepass.training.engines.Engines`.
 
@@ -142,11 +172,15 @@ class CrewEngines:
 
     def of_pass(self, channel: Channel) -> CrewEngine:
         """Return where the one pass is made."""
-        return CrewEngine(self._crew, self._job, self._job.hosts, channel, of_model=False)
+        return CrewEngine(self._crew, self._job, self._job.hosts, channel)
 
     def of_model(self, channel: Channel) -> CrewEngine:
         """Return where the rows of a channel are searched among the final centers."""
-        return CrewEngine(self._crew, self._job, self._job.hosts, channel, of_model=True)
+        return CrewEngine(self._crew, self._job, self._job.hosts, channel, engine_of_model)
+
+    def of_labels(self, channel: Channel) -> CrewEngine:
+        """Return where the labels of a channel are written."""
+        return CrewEngine(self._crew, self._job, self._job.hosts, channel, engine_of_labels)
 
 
 class ClusterEngines:
@@ -170,6 +204,10 @@ class ClusterEngines:
         """Return where the rows of a channel are searched among the final centers."""
         return ClusterEngine(self._crew, self._job, channel)
 
+    def of_labels(self, channel: Channel) -> CrewEngine:
+        """Refuse: whose disk they would be written to is not known."""
+        raise AlgorithmError(f"labels of {channel.name!r} are refused before a cluster is asked")
+
 
 class CrewEngine:
     """The workers of all hosts; see `onepass.training.engines.Engine`.
@@ -181,14 +219,19 @@ class CrewEngine:
     hosts : sequence of str
         Those to be asked what they have; none where all have the same.
     channel : Channel
-    of_model : bool
-        Whether rows are searched among final centers, or summarised.
+    engine_of : callable
+        Returns where each host does its part.
     """
 
     def __init__(
-        self, crew: Crew, job: JobInput, hosts: Sequence[str], channel: Channel, *, of_model: bool
+        self,
+        crew: Crew,
+        job: JobInput,
+        hosts: Sequence[str],
+        channel: Channel,
+        engine_of: EngineOf = engine_of_pass,
     ) -> None:
-        self._crew, self._hosts, self._channel, self._of_model = crew, hosts, channel, of_model
+        self._crew, self._hosts, self._channel, self._engine_of = crew, hosts, channel, engine_of
         self._wanted = job.hyperparameters
         # A pipe can be read once; what was dealt out to hosts is on one of them alone.
         self._anywhere = (
@@ -200,7 +243,7 @@ class CrewEngine:
         """Return a reader for each shard of the stage's channel."""
         if self._channel.uri:
             return self._readers_of_objects()
-        question = partial(shares_here, self._channel.name, epoch, self._of_model)
+        question = partial(shares_here, self._channel.name, epoch, self._engine_of)
         answers = self._crew.ask_hosts(self._hosts, question)
         pairs = zip(self._hosts, answers, strict=True)
         self._shares = [(host, share) for host, shares in pairs for share in shares]
@@ -243,6 +286,24 @@ class CrewEngine:
         del readers
         parts = [partial(score, share.device) for _, share in self._shares]
         return self._reduce(model, parts, united_scores, tell)
+
+    def label(
+        self, files: LabelFiles, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[Staged]:
+        """Write labels, each host those of what it reads."""
+        del files, readers
+        [staged] = self._reduce(model, [label] * len(self._shares), operator.add, tell) or [()]
+        return list(staged)
+
+    def place(self, files: LabelFiles, staged: Sequence[Staged]) -> None:
+        """Give the files their names."""
+        del files
+        self._crew.ask_hosts(self._hosts, partial(place_here, staged))
+
+    def forget(self, files: LabelFiles) -> None:
+        """Remove what has been written, on all hosts."""
+        del files
+        self._crew.ask_hosts(self._hosts, forget_here)
 
     def recount(self, readers: Sequence[BatchReader]) -> None:
         """Have each host read its files in one piece, one after the other."""
@@ -289,7 +350,7 @@ class ClusterEngine(CrewEngine):
     """
 
     def __init__(self, crew: Crew, job: JobInput, channel: Channel) -> None:
-        super().__init__(crew, job, (), channel, of_model=False)
+        super().__init__(crew, job, (), channel)
         self._anywhere = True
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:

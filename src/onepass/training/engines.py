@@ -19,9 +19,10 @@ from onepass.distributed.passes import Task, Tell, run_in_threads, run_pass
 from onepass.resources import available_cpus
 from onepass.sagemaker.hyperparameters import Hyperparameters
 from onepass.sagemaker.inputs import Channel
-from onepass.training import device_tasks, tasks
+from onepass.training import device_tasks, labels, tasks
 from onepass.training.algorithm import n_centers_of
 from onepass.training.checkpoints import Checkpoints
+from onepass.training.labels import LabelFiles, Staged
 from onepass.training.readers import is_text, may_be_taken_raw, readers_of, recount
 from onepass.training.record_feed import is_packed, is_plain
 from onepass.training.tasks import Score
@@ -65,6 +66,27 @@ class Engine(Protocol):
         """
 
 
+class LabelEngine(Protocol):
+    """Where labels are written: by processors, so that they are what serving answers."""
+
+    def readers(self, epoch: int = 0) -> list[BatchReader]:
+        """Return a reader for each shard of the channel."""
+
+    def label(
+        self, files: LabelFiles, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[Staged]:
+        """Write the labels of each shard to a file that has no name yet."""
+
+    def place(self, files: LabelFiles, staged: Sequence[Staged]) -> None:
+        """Give the files their names, in the order of the shards: all of them, or none."""
+
+    def forget(self, files: LabelFiles) -> None:
+        """Remove what this job, or an earlier one, has written on any of its hosts."""
+
+    def recount(self, readers: Sequence[BatchReader]) -> None:
+        """Read all once more, up to what is wrong; see `Engine`."""
+
+
 class Engines(Protocol):
     """Where the stages of a job are done."""
 
@@ -73,6 +95,9 @@ class Engines(Protocol):
 
     def of_model(self, channel: Channel) -> Engine:
         """Return where the rows of a channel are searched among the final centers."""
+
+    def of_labels(self, channel: Channel) -> LabelEngine:
+        """Return where the labels of a channel are written."""
 
 
 class LocalEngines:
@@ -101,6 +126,10 @@ class LocalEngines:
     def of_model(self, channel: Channel) -> Engine:
         """Return where the rows of a channel are searched among the final centers."""
         return engine_of_model(channel, self._wanted, self._gpus)
+
+    def of_labels(self, channel: Channel) -> LabelEngine:
+        """Return where the labels of a channel are written."""
+        return HostEngine(channel, self._wanted)
 
 
 class LocalEngine(Engine, Protocol):
@@ -177,6 +206,14 @@ def engine_of_model(
     return GpuEngine(channel, wanted, gpus, host)
 
 
+def engine_of_labels(
+    channel: Channel, wanted: Hyperparameters, gpus: Sequence[int], host: Host = ALONE
+) -> LocalEngine:
+    """Return where labels are written: processes, whatever GPUs there are."""
+    del gpus
+    return HostEngine(channel, wanted, host)
+
+
 def _whole(
     channel: Channel, wanted: Hyperparameters, host: Host, epoch: int = 0
 ) -> list[BatchReader]:
@@ -229,6 +266,20 @@ class HostEngine:
     def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
         """Score rows."""
         return run_pass(partial(tasks.score, model), readers, tell)
+
+    def label(
+        self, files: LabelFiles, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
+    ) -> list[Staged]:
+        """Write labels."""
+        return run_pass(partial(labels.label, files, model), readers, tell)
+
+    def place(self, files: LabelFiles, staged: Sequence[Staged]) -> None:
+        """Give the files their names."""
+        files.place(staged)
+
+    def forget(self, files: LabelFiles) -> None:
+        """Remove what has been written."""
+        files.forget()
 
 
 class GpuEngine:

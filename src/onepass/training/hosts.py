@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 from onepass.data.shards import Host
 from onepass.distributed.cluster import joined
@@ -19,6 +20,7 @@ from onepass.sagemaker.paths import Paths
 from onepass.training.checkpoints import Checkpoints
 from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here, check_job
 from onepass.training.job import Job, Trained
+from onepass.training.labels import files_of
 from onepass.training.log import log_setup
 from onepass.training.readers import host_of, readers_of
 from onepass.training.stopping import Told
@@ -48,6 +50,14 @@ def train_on_hosts(job: JobInput, paths: Paths, told: Told) -> Trained | None:
     OnepassError
         On every host, what has gone wrong on any of them.
     """
+    try:
+        return _take_part(job, paths, told)
+    finally:
+        with suppress(OnepassError):  # workers are gone, some of them amid a file
+            files_of(job, paths).sweep()
+
+
+def _take_part(job: JobInput, paths: Paths, told: Told) -> Trained | None:
     meeting = _meeting(job, paths)
     if job.host != meeting.leader:
         _follow(meeting, told)
@@ -87,6 +97,11 @@ def train_on_cluster(job: JobInput, paths: Paths, told: Told, address: str) -> T
                 "TrainingInputMode must be File or FastFile"
             )
     wanted = job.hyperparameters
+    if wanted.output_labels != "false":
+        raise UserError(
+            f"output_labels={wanted.output_labels}: the workers of a cluster write no files; leave "
+            "it out, and have the labels from `onepass predict`"
+        )
     log_setup(job, ())
     check_job(job)
     with joined(address, _tls(wanted), wanted.host_timeout_s) as crew:

@@ -1,7 +1,7 @@
 """A training job from its configuration to its model: the story, top to bottom.
 
 read and check the configuration -> find the data -> one pass -> final centers
--> further epochs -> save the model -> score the test data
+-> further epochs -> save the model -> score the test data -> label the training data
 
 What makes this module long is that it tells all of the story, with each way that it may end.
 """
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar
 
+import onepass
 from onepass.artifact.archive import pack
 from onepass.artifact.model_file import MODEL_ARCHIVE
 from onepass.cluster.elbow import Elbow
@@ -23,13 +25,14 @@ from onepass.data.batches import BatchReader
 from onepass.data.sources import n_bytes_of
 from onepass.distributed.passes import EnoughError, Seen, ShardError, Tell
 from onepass.distributed.plan import tree
-from onepass.errors import DecodeError, UserError
+from onepass.errors import DecodeError, OnepassError, UserError
 from onepass.sagemaker.inputs import JobInput
 from onepass.sagemaker.outcome import StoppedError
 from onepass.sagemaker.paths import Paths
 from onepass.training.algorithm import make_kmeans, united, usable_gpus
 from onepass.training.checkpoints import Checkpoints, Keeper
-from onepass.training.engines import Engine, Engines, LocalEngines
+from onepass.training.engines import Engine, Engines, LabelEngine, LocalEngines
+from onepass.training.labels import LabelFiles, files_of
 from onepass.training.log import JobLog, log_setup
 from onepass.training.progress import Progress
 from onepass.training.readers import (
@@ -39,6 +42,7 @@ from onepass.training.refusals import explained
 from onepass.training.showing import facts_of_job, save_elbow, save_report
 from onepass.training.stopping import Stopping, Told
 from onepass.training.sweep import chosen, swept
+from onepass.training.telling import Metrics, summary_of
 from onepass.training.update import save, take_up, tell_drift
 
 _log = logging.getLogger(__name__)
@@ -144,7 +148,8 @@ class Job:
         self._wanted = job.hyperparameters
         self._paths = paths
         self._progress, self._stopping = told
-        self._log = JobLog(job.host)
+        self._metrics = Metrics(paths.output_data)
+        self._log = JobLog(job.host, self._metrics)
         self._kmeans = make_kmeans(job.hyperparameters)
         self._before = take_up(self._kmeans, job)
         self._seen = Seen()
@@ -152,9 +157,12 @@ class Job:
         self._engines, self._checkpoints = engines, checkpoints
         self._keeper = Keeper(None, 0)
         self._elbow: Elbow | None = None
+        self._epoch = 0
 
     def run(self) -> Trained:
         """Run it, from the first row to the scores."""
+        job, wanted = self._job, self._wanted.as_given()
+        self._metrics.begin(job=job.name, version=onepass.__version__, hyperparameters=wanted)
         n_done = self._learn()
         for epoch in range(n_done + 1, self._wanted.epochs):
             if self._stopping.asked or not self._refine(epoch):
@@ -163,10 +171,11 @@ class Job:
         tell_drift(self._kmeans, self._before)
         model_file, archive = self._save()
         scores = self._score()
+        self._label()
         if self._wanted.report and not self._stopping.asked:
             self._show(scores)
         self._log.times()
-        return Trained(
+        trained = Trained(
             model_file,
             archive,
             self._kmeans.n_clusters,
@@ -180,6 +189,8 @@ class Job:
             self._seen.n_bad_records,
             self._n_bad_test_records,
         )
+        self._metrics.sum_up(summary_of(trained, job, stopped=self._stopping.asked))
+        return trained
 
     def _learn(self) -> int:
         """Make the pass and the final centers, or take them up; returns the further epochs made."""
@@ -198,6 +209,7 @@ class Job:
             self._finish()
         elif self._wanted.sweep:
             self._elbow = swept(self._kmeans, self._wanted, self._stopping.deadline)
+        self._epoch = n_done
         return n_done
 
     def _stream(self, engine: Engine, readers: Sequence[BatchReader]) -> None:
@@ -243,6 +255,7 @@ class Job:
 
     def _refine(self, epoch: int) -> bool:
         """Make a further pass, one exact step of Lloyd's algorithm; returns whether it helps."""
+        self._epoch = epoch
         engine = self._engines.of_model(self._job.train)
         readers = engine.readers(epoch)
         step = partial(engine.step, self._kmeans.to_model(), readers)
@@ -252,7 +265,7 @@ class Job:
             _log.warning("stopped by SIGTERM: epoch %d is given up", epoch + 1)
             return False
         msd = self._kmeans.take_step(steps)
-        _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
+        self._log.exact_msd(epoch, msd)
         self._log.lap("further epochs")
         self._log.epoch(epoch, self._seen)
         self._keeper.keep_job(self._kmeans, self._seen, epoch)
@@ -302,23 +315,64 @@ class Job:
         self._log.lap("score")
         return scores
 
+    def _label(self) -> None:
+        """Write the cluster of each row of the training data, where that is wanted."""
+        if self._wanted.output_labels == "false":
+            return
+        engine, files = self._engines.of_labels(self._job.train), files_of(self._job, self._paths)
+        engine.forget(files)  # they are not of this model
+        try:
+            self._write_labels(engine, files)
+        except (EnoughError, StoppedError):
+            engine.forget(files)
+            _log.warning("stopped by SIGTERM: no labels are written")
+        except BaseException:
+            with suppress(OnepassError):  # one reason is enough
+                engine.forget(files)
+            raise
+
+    def _write_labels(self, engine: LabelEngine, files: LabelFiles) -> None:
+        if self._stopping.asked:
+            raise EnoughError
+        readers = engine.readers(self._epoch + 1)
+        write = partial(engine.label, files, self._kmeans.to_model(), readers)
+        advance = self._progress.advance
+        with self._shown("labels", readers):
+            staged = self._run(
+                write, engine, readers, lambda seen: advance(seen.n_bytes, seen.n_rows)
+            )
+            engine.place(files, staged)
+        n_rows = sum(reader.n_rows for reader in readers)
+        _log.info("labels of %d rows are in %s, files: %d", n_rows, files.directory, len(staged))
+        self._log.lap("labels")
+
     def _pass(
         self, what: str, work: Work[_R], engine: Engine, readers: Sequence[BatchReader]
     ) -> list[_R]:
         """Do something for all shards and tell how far it is."""
-        self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
-        try:
+        with self._shown(what, readers):
             done = self._run(work, engine, readers, self._tell)
-        except BaseException:
-            self._progress.abandon()
-            raise
-        self._progress.finish()
         n_bad = self._log.bad_records(self._job.train, readers)
         self._seen = self._seen._replace(n_bad_records=n_bad)
         return done
 
+    @contextmanager
+    def _shown(self, what: str, readers: Sequence[BatchReader]) -> Generator[None, None, None]:
+        """Show how far a pass is, up to its end."""
+        self._progress.start(what, sum(n_bytes_of(reader.sources) for reader in readers))
+        try:
+            yield
+        except BaseException:
+            self._progress.abandon()
+            raise
+        self._progress.finish()
+
     def _run(
-        self, work: Work[_R], engine: Engine, readers: Sequence[BatchReader], tell: Tell
+        self,
+        work: Work[_R],
+        engine: Engine | LabelEngine,
+        readers: Sequence[BatchReader],
+        tell: Tell,
     ) -> list[_R]:
         """Do something for all shards; they may pass over no more bad records than one would."""
 
@@ -341,10 +395,12 @@ class Job:
 
     def _tell(self, seen: Seen) -> None:
         self._seen = seen
-        self._log.batches(seen)
+        self._log.batches(seen, self._epoch)
         self._progress.advance(seen.n_bytes, seen.n_rows, seen.long_term_msd)
 
-    def _raise(self, error: ShardError, engine: Engine, readers: Sequence[BatchReader]) -> NoReturn:
+    def _raise(
+        self, error: ShardError, engine: Engine | LabelEngine, readers: Sequence[BatchReader]
+    ) -> NoReturn:
         """Raise what went wrong in a process; where it is a record, with its number."""
         if error.kind == "DecodeError":
             # A shard has not counted the records before its own.

@@ -1,4 +1,7 @@
-"""What a job tells as it goes: the lines that people read and metric filters look for."""
+"""What a job tells as it goes: the lines that people read and metric filters look for.
+
+The same facts go to its metrics, which programs read.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from onepass.distributed.passes import Seen
 from onepass.formats.media import MediaType
 from onepass.sagemaker.inputs import Channel, JobInput
 from onepass.sagemaker.metrics import metrics_line, quality_line, throughput_line
+from onepass.training.progress import REPORT_EVERY_S
+from onepass.training.telling import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +49,8 @@ class JobLog:
     Parameters
     ----------
     host : str
+    metrics : Metrics, optional
+        Is told the same.
 
     Attributes
     ----------
@@ -51,12 +58,14 @@ class JobLog:
         What each stage has taken so far.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, metrics: Metrics | None = None) -> None:
         self._host = host
+        self._metrics = metrics or Metrics()
         self._started = time.time()
         self._since = time.perf_counter()
         self._last = 0.0
         self._n_reported = 0
+        self._reported_at = self._since
         self._told: set[str] = set()
         self.seconds: dict[str, float] = {}
 
@@ -65,11 +74,14 @@ class JobLog:
         now = time.perf_counter()
         self._last, self._since = now - self._since, now
         self.seconds[stage] = self.seconds.get(stage, 0.0) + self._last
+        self._metrics.tell("stage", stage=stage, seconds=self._last)
 
-    def batches(self, seen: Seen) -> None:
+    def batches(self, seen: Seen, epoch: int = 0) -> None:
         """Tell, after the 10th, 100th, ... batch, how near rows are to the summary's centers."""
         reached = _REPORTED_BATCHES[: bisect_right(_REPORTED_BATCHES, seen.n_batches)]
-        if len(reached) > self._n_reported and seen.long_term_msd:
+        is_due = len(reached) > self._n_reported and seen.long_term_msd > 0
+        self._report_progress(seen, epoch, is_due=is_due)
+        if is_due:
             self._n_reported = len(reached)
             _log.info(
                 "Iter %d: Short term msd %f. Long term msd %f",
@@ -78,8 +90,16 @@ class JobLog:
                 seen.long_term_msd,
             )
 
+    def _report_progress(self, seen: Seen, epoch: int, *, is_due: bool) -> None:
+        """Metrics how far a pass is, when the log tells it, and every ten seconds."""
+        now = time.perf_counter()
+        if is_due or now - self._reported_at >= REPORT_EVERY_S:
+            self._reported_at = now
+            self._metrics.tell("progress", **_facts(seen, epoch, now - self._since))
+
     def epoch(self, epoch: int, seen: Seen) -> None:
         """Tell what the pass that has just ended has read, and how fast."""
+        self._metrics.tell("epoch", **_facts(seen, epoch, self._last))
         _log.info("processed a total of %d examples", seen.n_rows)
         counters = {
             "Total Records Seen": (epoch + 1) * seen.n_rows,
@@ -95,6 +115,11 @@ class JobLog:
         _log.info(metrics_line(self._host, span, counters, dimensions))
         _log.info(throughput_line(self._host, seen.n_rows / max(self._last, 1e-9)))
 
+    def exact_msd(self, epoch: int, msd: float) -> None:
+        """Tell the msd of all rows to the centers as they were before a further epoch."""
+        _log.info("epoch %d: exact train msd %r before this step", epoch + 1, msd)
+        self._metrics.tell("exact msd", epoch=epoch, msd=msd)
+
     def bad_records(self, channel: Channel, readers: Sequence[BatchReader]) -> int:
         """Tell what a pass has passed over, the first few once and by name; return how many."""
         n = sum(reader.bad.n for reader in readers)
@@ -105,6 +130,7 @@ class JobLog:
         self._told.update(first)
         if n:
             _log.warning("channel %r: bad records passed over: %d", channel.name, n)
+            self._metrics.tell("bad records", channel=channel.name, n_bad_records=n)
         return n
 
     def trials(self, kmeans: KMeans) -> None:
@@ -113,6 +139,7 @@ class JobLog:
         for i, msd in enumerate(kmeans.trial_msds_):
             _log.info("local kmeans attempt #%d. Current mean square distance %f", i, msd)
         best = min(kmeans.trial_msds_)
+        self._metrics.tell("trials", n_trials=len(kmeans.trial_msds_), msd=best)
         _log.info("finished shrinking process. Mean Square Distance = %f", best)
 
     def train_msd(self, kmeans: KMeans) -> None:
@@ -124,10 +151,13 @@ class JobLog:
                 kmeans.msd_error_,
             )
         _log.info(quality_line(self._host, "train msd", kmeans.msd_))
+        error = kmeans.msd_error_
+        self._metrics.tell("score", name="train msd", value=kmeans.msd_, standard_error=error)
 
     def test_score(self, name: str, value: float) -> None:
         """Tell a score of the test data."""
         _log.info(quality_line(self._host, f"test {name}", value))
+        self._metrics.tell("score", name=f"test {name}", value=value)
 
     def times(self) -> None:
         """Tell what each stage took, in milliseconds."""
@@ -137,3 +167,17 @@ class JobLog:
         }
         milliseconds["totaltime"] = 1000 * (time.time() - self._started)
         _log.info(metrics_line(self._host, (self._started, time.time()), milliseconds))
+        self._metrics.tell("end", seconds=time.time() - self._started)
+
+
+def _facts(seen: Seen, epoch: int, seconds: float) -> dict[str, float]:
+    """Return how far a pass has come, and how fast; no msd of rows where none is made."""
+    facts = seen._asdict()
+    if not seen.long_term_msd:
+        del facts["short_term_msd"], facts["long_term_msd"]
+    return {
+        "epoch": epoch,
+        **facts,
+        "seconds": seconds,
+        "rows_per_s": seen.n_rows / max(seconds, 1e-9),
+    }
