@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from onepass.sagemaker.metrics import METRIC_DEFINITIONS
 from onepass.serving import routes
 from onepass.serving.variables import VARIABLES
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def python_block(mark):
@@ -76,3 +78,46 @@ def test_every_route_of_the_server_is_described():
         assert row, route
         for method in set(methods) - {"HEAD"}:
             assert method in row[0]
+
+
+def policies():
+    """The policies of IAM that are shown, by who needs them: pusher, trust, role."""
+    blocks = re.findall(r"^```json\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    found = [json.loads(block) for block in blocks if '"Statement"' in block]
+    pusher, trust, role = (policy["Statement"] for policy in found)
+    return pusher, trust, role
+
+
+def actions(statements):
+    """Each action that is allowed."""
+    listed = [statement["Action"] for statement in statements]
+    return {a for each in listed for a in ([each] if isinstance(each, str) else each)}
+
+
+def test_the_policies_can_be_pasted_and_allow_nothing_at_large():
+    for statements in policies():
+        assert {statement["Effect"] for statement in statements} == {"Allow"}
+        assert not [action for action in actions(statements) if "*" in action]
+        for statement in statements:
+            if statement.get("Resource") == "*":
+                # These two take no narrower resource.
+                assert statement["Action"] in {
+                    "ecr:GetAuthorizationToken",
+                    "cloudwatch:PutMetricData",
+                }
+
+
+def test_who_pushes_may_do_what_the_script_does():
+    script = (ROOT / "container/build_and_push.sh").read_text(encoding="utf-8")
+    named = set(re.findall(r"aws ecr ([a-z-]+)", script)) - {"get-login-password"}
+    asked = {"ecr:" + name.title().replace("-", "") for name in named}
+    pusher, _, _ = policies()
+    assert "ecr:CreateRepository" in asked
+    assert asked | {"ecr:GetAuthorizationToken", "ecr:PutImage"} <= actions(pusher)
+
+
+def test_links_within_lead_somewhere():
+    headings = re.findall(r"^#+ (?:<a .*</a>)?(.*)$", README, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+    named |= set(re.findall(r'<a id="([\w-]+)">', README))
+    assert {link for link in re.findall(r"\]\(#([\w-]+)\)", README) if link not in named} == set()
