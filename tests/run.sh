@@ -83,7 +83,7 @@ wait
 
 # A file's tests run in one process; "-n 0" gives all of them to one. Those that wait go first.
 step pytest --doctest-modules -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-    tests/image tests/hosts src/onepass tests "$@"
+    tests/image tests/hosts tests/platform src/onepass tests "$@"
 
 # pytest's closing line stays the last one of a run that passed.
 [ ${#failed[@]} -eq 0 ] && exit

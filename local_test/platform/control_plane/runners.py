@@ -180,12 +180,13 @@ class ProcessRunner:
         if path is None:
             raise FileNotFoundError(f"there is no command {command}: install Onepass")
         self._command = path
-        self._nets = itertools.count(10)
+        self._nets = itertools.count()
 
     def host_names(self, n: int) -> list[str]:
         """Return addresses that no other job has."""
         net = next(self._nets)
-        return sorted(f"127.{net // 250 + 1}.{net % 250}.{i + 1}" for i in range(n))
+        of_process = 1 + os.getpid() % 250  # another platform of this machine has others
+        return sorted(f"127.{of_process}.{net % 250}.{i + 1}" for i in range(n))
 
     def inside(self, base: Path) -> str:
         """Return the directory itself."""

@@ -225,6 +225,10 @@ class Stream(Generic[R]):
         """Have batches of the size that they have after the first."""
         self._buffer.batch_size = self._parameters.n_in_batch(self.n_features)
 
+    def finish(self, settings: TrialSettings) -> Finished:
+        """Make final centers: of one number of clusters, as `finish_each`."""
+        return next(self.finish_each([settings]))
+
     def finish_each(self, each: Sequence[TrialSettings]) -> Iterator[Finished]:
         """Make final centers of several numbers of clusters; see `onepass.cluster.finish`.
 
