@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -240,7 +241,7 @@ class ModelStore:
         if url.isprintable() and url.startswith("/"):
             with suppress(OSError, RuntimeError):  # links that lead nowhere
                 path = Path(url).resolve()
-                if path.is_relative_to(self._root.resolve()):
+                if path.is_relative_to(self._root.resolve()) and not _is_loop(path):
                     return path
         raise UserError(f"url {url[:_LONGEST_NAME]!r} must be a path under {self._root}")
 
@@ -293,3 +294,12 @@ def _check_name(name: str) -> None:
             f"model_name {name[:_LONGEST_NAME]!r} must have 1 to {_LONGEST_NAME} characters that "
             "can be printed"
         )
+
+
+def _is_loop(path: Path) -> bool:
+    """Tell links that lead to themselves, which `resolve` leaves be from Python 3.13 on."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
