@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import tempfile
@@ -39,6 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="do not show logs of containers")
     asked = parser.parse_args()
+    logging.getLogger("werkzeug").setLevel("ERROR")  # else a line for each request
     runner: Runner = DockerRunner() if asked.runner == "docker" else ProcessRunner()
     endpoint = f"http://127.0.0.1:{asked.port}"
 
