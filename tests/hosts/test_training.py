@@ -43,7 +43,7 @@ def test_hosts_train_one_model(hosts, blobs, distribution):
     np.testing.assert_allclose(centers[order], [[0, 0, 0], [0, 10, 0], [10, 0, 0]], atol=0.05)
     assert not second.model_file.exists()
     reports = [sorted(p.name for p in (h.base / "output/data").glob("*")) for h in made]
-    assert reports == [["metrics.json", "metrics.jsonl"], []]
+    assert reports == [["metrics.json", "metrics.jsonl", "report.html"], []]
     assert json.loads((first.base / "output/data/metrics.json").read_text())["n_rows"] == 60_000
     assert (first.failure, second.failure) == (None, None)
     assert "processed a total of 60000 examples" in first.log

@@ -249,4 +249,5 @@ def test_memory_does_not_grow_with_the_file(base, put, tmp_path, kind):
         code, peak_kib = map(int, re.findall(r"\d+", done.stdout))
         assert code == 0
         sizes.append(peak_kib / 1024)
-    assert sizes[1] < sizes[0] + 20 + 10 * available_cpus()
+    # Beside the others of a suite a process reads further ahead: all of it would be 100 and more.
+    assert sizes[1] < sizes[0] + 30 + 10 * available_cpus()

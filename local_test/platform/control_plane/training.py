@@ -6,6 +6,7 @@ import re
 import tarfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from control_plane.s3 import Address, Store
 
 _POLL_S, _SYNC_S = 0.2, 10.0
 _USUAL_LIMIT_S = 86_400
-_REASON_CHARACTERS = 1024
+_REASON_CHARACTERS, _LAST_LINES = 1024, 5
 _BLAMED = ("ClientError", "AlgorithmError", "InternalServerError")
 _ENDED = ("Completed", "Failed", "Stopped")
 _QUALITY = r"#quality_metric: host=\S+, {} {} (?:<loss>)?=(\S+)"
@@ -64,7 +65,7 @@ class TrainingJob:
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._running: list[Running] = []
-        self._last_lines: list[str] = []
+        self._last_lines: list[deque[str]] = []
         self._patterns = [
             (one["Name"], re.compile(one["Regex"]))
             for one in given["AlgorithmSpecification"].get("MetricDefinitions") or BUILT_IN_METRICS
@@ -245,7 +246,7 @@ class TrainingJob:
             "AWS_REGION": REGION,
         } | self.given.get("Environment", {})
         image = self.given["AlgorithmSpecification"]["TrainingImage"]
-        self._last_lines = [""] * len(hosts)
+        self._last_lines = [deque(maxlen=_LAST_LINES) for _ in hosts]
         for i, (host, base, one) in enumerate(zip(hosts, bases, inputs, strict=True)):
             name = f"onepass-{self.name}-{host}".replace(":", "-")
             wanted = Wanted(name, image, "train", base, environment, host, network)
@@ -279,7 +280,8 @@ class TrainingJob:
     def _finish(self, codes: list[int], bases: list[Path]) -> None:
         failed = next((i for i, code in enumerate(codes) if code), None)
         if failed is not None and not self._stopping.is_set():
-            reason = _failure(bases[failed]) or f"AlgorithmError: {self._last_lines[failed]}"
+            said = " ".join(self._last_lines[failed])
+            reason = _failure(bases[failed]) or f"AlgorithmError: {said}"
             self._end("Failed", f"{reason}, exit code: {codes[failed]}"[:_REASON_CHARACTERS])
             return
         self.move_on("Uploading", "Uploading generated training model")
@@ -327,7 +329,7 @@ class TrainingJob:
 
         def listen(line: str) -> None:
             stream(line)
-            self._last_lines[index] = line.strip() or self._last_lines[index]
+            self._last_lines[index].append(line.strip())
             for name, pattern in self._patterns:
                 if match := pattern.search(line):
                     try:
