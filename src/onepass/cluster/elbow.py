@@ -19,7 +19,7 @@ from onepass.cluster.trials import TrialSettings
 
 _JUDGED = 1000
 _JUDGING = 91
-_FEW_TRIALS = 16
+_FEW_TRIALS, _FEWEST_TRIALS, _FEW_ROWS = 16, 6, 20_000
 
 
 class ElbowPoint(NamedTuple):
@@ -136,9 +136,13 @@ class Elbow:
         return f"<table><tr>{head}</tr>{rows}</table><p>{self.knee.reason}</p>"
 
 
-def few_trials(settings: TrialSettings) -> TrialSettings:
-    """Return settings of fewer trials, one of which goes on from the clusters before."""
-    return settings._replace(n_trials=min(settings.n_trials, _FEW_TRIALS), is_quick=True)
+def few_trials(settings: TrialSettings, n_rows: int) -> TrialSettings:
+    """Return settings of fewer trials, for so many rows; see `onepass.cluster.finish.finish_each`.
+
+    Few rows are refined themselves, and a job of few rows takes no longer than its start.
+    """
+    n_most = _FEW_TRIALS if n_rows > _FEW_ROWS else _FEWEST_TRIALS
+    return settings._replace(n_trials=min(settings.n_trials, n_most), is_quick=True)
 
 
 def sweep(stream: ScaledStream, each: Sequence[TrialSettings], seed: int) -> Elbow:

@@ -424,8 +424,8 @@ class KMeans(Estimator):
             See `finalize`.
         thorough : int, optional
             The number of which as many trials are made as `finalize` would make, that of this
-            instance by default; of all others, sixteen quick ones, and one from each of its
-            neighbours.
+            instance by default; of all others, sixteen quick ones (six of few rows), and one from
+            each of its neighbours.
 
         Returns
         -------
@@ -450,8 +450,9 @@ class KMeans(Estimator):
             raise UserError(f"n_clusters={ks} must be numbers of 1 at least")
         settings = [self._trial_settings(parameters, k, deadline) for k in ks]
         most = self.n_clusters if thorough is None else thorough
-        each = [s if s.n_clusters == most else few_trials(s) for s in settings]
-        return sweep(self._begun_already(), each, check_seed(self.random_state))
+        stream = self._begun_already()
+        each = [s if s.n_clusters == most else few_trials(s, stream.n_rows) for s in settings]
+        return sweep(stream, each, check_seed(self.random_state))
 
     def choose(self, point: ElbowPoint, like: Rows | None = None) -> Self:
         """Make clusters that `sweep` has made the model, and their number that of this instance.
