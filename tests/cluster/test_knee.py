@@ -35,11 +35,12 @@ def test_it_is_where_the_clusters_are(n_clusters, d, spread, seed):
     [
         np.random.default_rng(0).random((3000, 2)),
         np.random.default_rng(1).random((3000, 10)),
+        *(np.random.default_rng(seed).random((3000, 3)) for seed in (102, 5, 6, 7)),
         np.random.default_rng(2).normal(size=(3000, 1)),
         np.random.default_rng(3).normal(size=(3000, 30)),
         np.random.default_rng(4).exponential(size=(3000, 3)),
     ],
-    ids=["square", "cube", "normal", "normal of 30", "exponential"],
+    ids=["square", "cube of 10", *"abcd", "normal", "normal of 30", "exponential"],
 )
 def test_rows_that_are_not_clustered_have_none(rows):
     knee = find_knee(KS, curve_of(rows))

@@ -223,6 +223,24 @@ def test_sigterm_leaves_nothing_behind(base, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def peak_mib_of(model, path, out):
+    """Score a file; returns the most memory that the process has had, in MiB."""
+    script = (
+        "import sys\nfrom onepass.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
+        "    print(end.code, *(x for x in open('/proc/self/status') if 'VmHWM' in x))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "predict", str(model), str(path), "-o", out],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, peak_kib = map(int, re.findall(r"\d+", done.stdout))
+    assert code == 0
+    return peak_kib / 1024
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "pbr", "npy"])
 def test_memory_does_not_grow_with_the_file(base, put, tmp_path, kind):
     unit = {
@@ -234,20 +252,6 @@ def test_memory_does_not_grow_with_the_file(base, put, tmp_path, kind):
     for n in (16, 128):
         rows = np.tile(np.float32([[3, 4]]), (n * 2**15, 1))
         path = put(f"{n}.{kind}", npy(rows) if kind == "npy" else unit[kind] * n)
-        script = (
-            "import sys\nfrom onepass.cli.main import main\n"
-            "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
-            "    print(end.code, *(x for x in open('/proc/self/status') if 'VmHWM' in x))\n"
-        )
-        out = tmp_path / "out"
-        done = subprocess.run(
-            [sys.executable, "-c", script, "predict", str(base / "model"), str(path), "-o", out],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        code, peak_kib = map(int, re.findall(r"\d+", done.stdout))
-        assert code == 0
-        sizes.append(peak_kib / 1024)
-    # Beside the others of a suite a process reads further ahead: all of it would be 100 and more.
-    assert sizes[1] < sizes[0] + 30 + 10 * available_cpus()
+        # How far threads are ahead of one another is chance; what grows with the file is not.
+        sizes.append(min(peak_mib_of(base / "model", path, tmp_path / "out") for _ in range(3)))
+    assert sizes[1] < sizes[0] + 20 + 10 * available_cpus()

@@ -66,7 +66,7 @@ def test_auto_takes_the_knee_and_says_why(opt_ml, run, found, blobs, caplog):
 
 
 def test_auto_without_a_knee_says_so(opt_ml, run, caplog):
-    opt_ml.put(np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32))
+    opt_ml.put(np.random.default_rng(0).random((2000, 3)).astype(np.float32))
     trained = run(k="auto", k_sweep="2-12")
     assert f"the silhouette is best at k={trained.n_clusters}" in caplog.text
     assert "elbow: no knee" in caplog.text

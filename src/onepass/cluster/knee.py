@@ -19,7 +19,7 @@ import numpy as np
 from onepass.cluster.arrays import Doubles
 
 _FEWEST = 4
-_LEAST_BEND, _LEAST_CONFIDENCE = 0.02, 0.5
+_LEAST_BEND, _LEAST_CONFIDENCE = 0.035, 0.5
 _NOTHING = 1e-12
 
 
