@@ -61,7 +61,7 @@ def test_where_trials_find_less_the_centers_before_are_gone_on_with(monkeypatch,
     """Every trial of more than four clusters ends in centers that are all far from the rows."""
     from onepass.cluster import finish
 
-    made = finish._from_neighbours
+    made = finish.from_neighbours
 
     def misled(found):
         return [
@@ -75,7 +75,7 @@ def test_where_trials_find_less_the_centers_before_are_gone_on_with(monkeypatch,
             for one in made(found)
         ]
 
-    monkeypatch.setattr(finish, "_from_neighbours", misled)
+    monkeypatch.setattr(finish, "from_neighbours", misled)
     kmeans = KMeans(8, max_iter=1, random_state=3).partial_fit(rows[:3000])
     msds = [point.msd for point in kmeans.sweep(range(2, 9))]
     assert msds == sorted(msds, reverse=True)

@@ -20,7 +20,7 @@ from onepass.distributed.plan import tree
 from onepass.errors import UserError
 from onepass.formats.record_writer import write_rows
 from onepass.sagemaker.paths import Paths
-from onepass.training import crew_engine, engines, record_feed
+from onepass.training import crew_tasks, engines, record_feed
 from onepass.training import hosts as job_hosts
 from onepass.training.algorithm import united
 from onepass.training.configuration import read_configuration
@@ -351,13 +351,13 @@ def test_a_host_of_several_lends_its_gpus(emulated, monkeypatch, tmp_path, taken
         (base / "input/config/resourceconfig.json").write_text(json.dumps(resources))
         (base / "input/data/train/a").write_bytes(write_rows(rows))
         assert job_hosts._n_workers(read_configuration(Paths(base))) == 2
-        shares += crew_engine.shares_here("train", 0, crew_engine.engine_of_pass, base)
-        assert crew_engine.devices_here(base) == ["gpu:0", "gpu:1"]
+        shares += crew_tasks.shares_here("train", 0, engines.engine_of_pass, base)
+        assert crew_tasks.devices_here(base) == ["gpu:0", "gpu:1"]
     assert [share.device for share in shares] == ["gpu:0", "gpu:1"] * 2
     assert all(share.is_raw for share in shares)
     template = KMeans(3, center_factor=8, batch_size=100, device="gpu").shard(4)
     learnt = [
-        crew_engine.summarise(share.device, share.is_raw, template, share.reader, lambda _: None)
+        crew_tasks.summarise(share.device, share.is_raw, template, share.reader, lambda _: None)
         for share in shares
     ]
     assert not template.n_samples_seen_
@@ -368,8 +368,8 @@ def test_a_host_of_several_lends_its_gpus(emulated, monkeypatch, tmp_path, taken
     found = kmeans.cluster_centers_[order]
     np.testing.assert_allclose(found, [[0, 0, 0], [0, 10, 0], [10, 0, 0]], atol=0.1)
     model = kmeans.to_model()
-    steps = [crew_engine.step(s.device, model, s.reader, lambda _: None) for s in shares]
-    scores = [crew_engine.score(s.device, model, s.reader, lambda _: None) for s in shares]
+    steps = [crew_tasks.step(s.device, model, s.reader, lambda _: None) for s in shares]
+    scores = [crew_tasks.score(s.device, model, s.reader, lambda _: None) for s in shares]
     step, score = tree(steps, united_steps), tree(scores, united_scores)
     assert step.weights.sum() == score.n_rows == 8000
     assert step.inertia == pytest.approx(model.inertia(rows), rel=1e-5)

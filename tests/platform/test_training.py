@@ -30,6 +30,26 @@ def centers_of(s3, told, folder):
     return load_model(folder).centers
 
 
+@pytest.fixture
+def said_of(client):
+    """Return the lines of a job's log, which come a moment after its end."""
+    logs = client("logs")
+
+    def said(name):
+        group = "/aws/sagemaker/TrainingJobs"
+        found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")
+        [stream] = found["logStreams"]
+        where = {"logGroupName": group, "logStreamName": stream["logStreamName"]}
+        deadline = time.monotonic() + 10
+        while True:
+            lines = [one["message"] for one in logs.get_log_events(**where)["events"]]
+            if any("#metrics" in line for line in lines) or time.monotonic() > deadline:
+                return lines
+            time.sleep(0.2)
+
+    return said
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [
@@ -168,26 +188,19 @@ def test_time_that_is_up(run, s3):
     assert "model_algo-1" in archive_of(s3, told).getnames()
 
 
-def test_checkpoints_are_kept_in_s3_and_gone_on_from(run, s3):
+def test_checkpoints_are_kept_in_s3_and_gone_on_from(run, s3, said_of):
     where = {"CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/checkpoints/x"}}
     run("keeps", **where)
     kept = s3.list_objects_v2(Bucket=BUCKET, Prefix="checkpoints/x/")["Contents"]
     assert any("job-" in one["Key"] for one in kept)
     again = run("goes-on", **where)
     assert again["TrainingJobStatus"] == "Completed"
+    assert any("going on from checkpoint" in line for line in said_of("goes-on"))
 
 
-def test_the_log_is_in_cloudwatch(run, client):
+def test_the_log_is_in_cloudwatch(run, said_of):
     run("logged")
-    logs = client("logs")
-    group = "/aws/sagemaker/TrainingJobs"
-    [stream] = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix="logged/")[
-        "logStreams"
-    ]
-    events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])[
-        "events"
-    ]
-    assert any("Training job logged arn:aws:sagemaker" in one["message"] for one in events)
+    assert any("Training job logged arn:aws:sagemaker" in line for line in said_of("logged"))
 
 
 def test_requests_are_checked_as_the_service_checks_them(run, sagemaker):

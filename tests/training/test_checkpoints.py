@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -172,6 +173,20 @@ def test_those_of_another_job_are_left_alone(opt_ml, rows, change):
     assert "going on from checkpoint" not in log(opt_ml)
     assert "begins anew" in log(opt_ml)
     assert [path.read_bytes() for path in names] == before
+
+
+@pytest.mark.parametrize("wanted", [{}, {"report": "false"}, {"output_labels": "true"}])
+def test_one_whose_directory_is_elsewhere_goes_on(opt_ml, rows, tmp_path, wanted):
+    """As where each job is given one of its own, with what was kept for the one before."""
+    lay_out(opt_ml, rows)
+    assert start(opt_ml).wait() == 0
+    model = opt_ml.model_file.read_bytes()
+    moved = type(opt_ml)(tmp_path / "elsewhere")
+    lay_out(moved, rows, **wanted)
+    shutil.copytree(opt_ml.base / "checkpoints", moved.base / "checkpoints", dirs_exist_ok=True)
+    assert start(moved).wait() == 0, log(moved)
+    assert "going on from checkpoint" in log(moved)
+    assert moved.model_file.read_bytes() == model
 
 
 def test_without_the_directory_nothing_is_kept(opt_ml, rows):

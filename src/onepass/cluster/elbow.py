@@ -9,8 +9,9 @@ import numpy as np
 
 from onepass.cluster.arrays import Doubles, Floats, Rows, WeightedAny
 from onepass.cluster.batches import as_dense
+from onepass.cluster.coarse import extended
 from onepass.cluster.core_set import Msd, weigh_clusters
-from onepass.cluster.finish import Finished, extended, thinned
+from onepass.cluster.finish import Finished, thinned
 from onepass.cluster.kernels import refining
 from onepass.cluster.kernels.cpu import nearest_centers
 from onepass.cluster.knee import Knee, find_knee

@@ -24,18 +24,14 @@ from onepass.cluster.arrays import (
     WeightedAny,
     WeightedRows,
 )
-from onepass.cluster.batches import as_dense
+from onepass.cluster.coarse import Coarse, Found, extended, from_neighbours
 from onepass.cluster.core_set import CoreSet
-from onepass.cluster.embedding import coordinates_of, is_worth_embedding, restored
-from onepass.cluster.kernels.cpu import nearest_centers, two_nearest_centers
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
 from onepass.cluster.trials import (
     Trials,
     TrialSettings,
-    fittest,
     make_trials,
-    settled,
     thin_rows,
 )
 
@@ -151,18 +147,18 @@ def finish_each(
     where = workshop or HostWorkshop()
     core = _HostCore(core_set, where) if isinstance(core_set, CoreSet) else core_set
     refinement = core.refinement(summary.rows, each[-1])
-    usual = _Coarse.of(summary)
-    found: list[_Found] = []
+    usual = Coarse.of(summary)
+    found: list[Found] = []
     for settings in each:
         began = time.perf_counter()
         fresh = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key)
         rngs = [np.random.default_rng(seed) for seed in fresh.spawn(settings.n_trials + 1)]
         coarse = usual
         if len(summary.rows) < 1.5 * settings.n_clusters:
-            coarse = _Coarse.of(core.thin(thin_rows(settings.n_clusters), rngs[-1]))
+            coarse = Coarse.of(core.thin(thin_rows(settings.n_clusters), rngs[-1]))
         trials = where.trials(coarse.points, settings, rngs[:-1])
-        found.append(_Found(settings, coarse, trials, rngs[-1], time.perf_counter() - began))
-    found = _from_neighbours(found)
+        found.append(Found(settings, coarse, trials, rngs[-1], time.perf_counter() - began))
+    found = from_neighbours(found)
     before: Clustering | None = None
     for settings, coarse, trials, _, seconds in found:
         began = time.perf_counter()
@@ -182,95 +178,6 @@ def _n_tried(n_rows: int, settings: TrialSettings) -> tuple[int, int]:
     if settings.is_quick or settings.deadline.is_half_past:
         return 1, 1
     return _MANY if n_rows * settings.n_clusters <= _QUICK else _FEW
-
-
-class _Coarse(NamedTuple):
-    """The few rows that trials are made on, and as points of no more features than that."""
-
-    data: WeightedAny
-    points: WeightedRows
-
-    @classmethod
-    def of(cls, data: WeightedAny) -> _Coarse:
-        rows = data.rows
-        if isinstance(rows, np.ndarray) and not is_worth_embedding(rows):
-            return cls(data, WeightedRows(rows, data.weights))
-        return cls(data, WeightedRows(coordinates_of(rows), data.weights))
-
-    def in_full(self, centers: Rows) -> Rows:
-        """Return centers of points as those of rows."""
-        points = self.points.rows
-        return centers if points is self.data.rows else restored(self.data, points, centers)
-
-
-class _Found(NamedTuple):
-    """What trials have reached for one number of clusters."""
-
-    settings: TrialSettings
-    coarse: _Coarse
-    trials: Trials
-    rng: np.random.Generator
-    seconds: float
-
-
-def _from_neighbours(found: Sequence[_Found]) -> list[_Found]:
-    """Make two more trials for each number that few are made for.
-
-    One goes on from the best of fewer clusters, one from the best of more: where one number has
-    been lucky, its neighbours are. What is best for k + 1 clusters is often best for k, but for two
-    that are one.
-    """
-    better = list(found)
-    up, down = range(1, len(found)), range(len(found) - 2, -1, -1)
-    for places, step, start_from in ((up, -1, extended), (down, 1, reduced)):
-        for i in places:
-            one, other = better[i], better[i + step]
-            if not one.settings.is_quick or one.coarse is not other.coarse:
-                continue
-            began = time.perf_counter()
-            data, best, inertias = one.coarse.points, *one.trials
-            start = start_from(other.trials.best[0].centers, data, one.settings.n_clusters)
-            more = settled(data, one.settings, start, one.rng)
-            trials = Trials(fittest([*best, more]), [*inertias, more.inertia])
-            seconds = one.seconds + time.perf_counter() - began
-            better[i] = one._replace(trials=trials, seconds=seconds)
-    return better
-
-
-def extended(centers: Rows, data: WeightedAny, n_clusters: int) -> Rows:
-    """Return more centers: those there are, and one after the other the row that costs most.
-
-    Parameters
-    ----------
-    centers : ndarray of shape (n, n_features), float32
-    data : WeightedAny
-        At least as many rows as clusters.
-    n_clusters : int
-        How many there are to be; n at least.
-    """
-    while len(centers) < n_clusters:
-        sq_distances = nearest_centers(data.rows, centers).sq_distances
-        farthest = int(np.argmax(sq_distances * data.weights))
-        centers = np.concatenate([centers, as_dense(data.rows[farthest : farthest + 1])])
-    return centers
-
-
-def reduced(centers: Rows, data: WeightedRows, n_clusters: int) -> Rows:
-    """Return fewer centers: without the one that is missed least, one after the other.
-
-    Parameters
-    ----------
-    centers : ndarray of shape (n, n_features), float32
-    data : WeightedRows
-    n_clusters : int
-        How many are to be left; n at most.
-    """
-    while len(centers) > n_clusters:
-        labels, own, second = two_nearest_centers(data.rows, centers)
-        loss = (second.astype(np.float64) ** 2 - own.astype(np.float64) ** 2) * data.weights
-        missed = np.bincount(labels, loss, len(centers))
-        centers = np.delete(centers, missed.argmin(), axis=0)
-    return centers
 
 
 def _inertia(clustering: Clustering) -> float:

@@ -5,6 +5,7 @@ own, with a probability in proportion to its squared distance: the facility-loca
 mean service cost so far as the price of opening. All other rows are absorbed by the closest center,
 which moves to the mean of all it has absorbed. When there are more centers than room, the pairs
 whose union costs least are merged. No weight is ever lost and no order of the rows is assumed.
+What makes this module long is that all that may happen to weighted centers stands in one class.
 
 Sources: Meyerson, "Online facility location", 2001; Guha et al., "Clustering data streams: theory
 and practice", 2003; Liberty, Sriharsha and Sviridenko, "An algorithm for online k-means

@@ -2,6 +2,7 @@
 
 The names, ranges and defaults are those of Amazon SageMaker's k-means, but for those whose meaning
 says that they are an addition of Onepass.
+What makes this module long is that all of them stand here, with their meaning.
 """
 
 from __future__ import annotations

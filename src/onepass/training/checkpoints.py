@@ -28,7 +28,7 @@ from onepass.data.position import Position
 from onepass.data.sources import Span
 from onepass.distributed.passes import Seen
 from onepass.errors import DecodeError, OnepassError
-from onepass.sagemaker.hyperparameters import Hyperparameters
+from onepass.sagemaker.inputs import JobInput
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ _NO_MATTER = (
     "output_labels",
     *("tuning_objective_metric", "kvstore", "num_kv_servers", "num_slices"),
     *("enable_profiler", "disable_wait_to_read"),
+    *("report", "report_map", "feature_names"),
 )
 """Hyperparameters that what is read makes no difference by, or that say how it is cut."""
 
@@ -54,13 +55,15 @@ class Checkpoints:
     ----------
     folder : Path
         Nothing is kept where it does not exist.
-    host : str
-    wanted : Hyperparameters
+    job : JobInput
+        Known by its data, wherever its directory lies, by the place of this host among all, and by
+        its hyperparameters.
     """
 
-    def __init__(self, folder: Path, host: str, wanted: Hyperparameters) -> None:
+    def __init__(self, folder: Path, job: JobInput) -> None:
         self._folder = folder if folder.is_dir() else None
-        self._host = host
+        self._base, self._host = folder.parent, job.host_index
+        wanted = job.hyperparameters
         self._wanted = {
             field.name: getattr(wanted, field.name)
             for field in dataclasses.fields(wanted)
@@ -97,7 +100,7 @@ class Checkpoints:
             "host": self._host,
             "hyperparameters": self._wanted,
             "before": [kmeans.n_samples_seen_, kmeans.n_opened_, kmeans.long_term_msd_],
-            "readers": [_described(reader) for reader in readers],
+            "readers": [_described(reader, self._base) for reader in readers],
         }
         text = json.dumps(plan, sort_keys=True, default=str)
         stem = f"{what}-{hashlib.sha256(text.encode()).hexdigest()[:24]}{_SUFFIX}"
@@ -237,12 +240,13 @@ def _seen(state: State) -> Seen:
     return Seen(**told)
 
 
-def _described(reader: BatchReader) -> dict[str, Any]:
-    """Return what makes a reader read what it does."""
+def _described(reader: BatchReader, base: Path) -> dict[str, Any]:
+    """Return what makes a reader read what it does; files are named as from `base`."""
+    names = [str(source.path).removeprefix(f"{base}/") for source in reader.sources]
     return {
         "sources": [
-            [str(s.path), s.start, s.stop] if isinstance(s, Span) else str(s.path)
-            for s in reader.sources
+            [name, source.start, source.stop] if isinstance(source, Span) else name
+            for name, source in zip(names, reader.sources, strict=True)
         ],
         "n_features": reader.n_features,
         "batch_rows": reader.batch_rows,

@@ -2,160 +2,36 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from onepass.cluster.devices import Device
 from onepass.cluster.epoch import LloydStep, united_steps
 from onepass.cluster.kmeans import KMeans
 from onepass.cluster.model import KMeansModel
 from onepass.data.batches import BatchReader
-from onepass.data.shards import Host
 from onepass.distributed.crew import Crew, Piece, host_of
-from onepass.distributed.inside import base, has_base
 from onepass.distributed.passes import Tell
-from onepass.errors import AlgorithmError, DecodeError
-from onepass.sagemaker.hyperparameters import Hyperparameters
-from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput, read_job_input
-from onepass.sagemaker.paths import Paths
-from onepass.training import device_tasks, labels, tasks
-from onepass.training.algorithm import united, usable_gpus
-from onepass.training.checkpoints import Checkpoints
-from onepass.training.configuration import check_channels
+from onepass.errors import AlgorithmError
+from onepass.sagemaker.inputs import Channel, Distribution, InputMode, JobInput
+from onepass.training import crew_tasks
+from onepass.training.algorithm import united
+from onepass.training.crew_tasks import EngineOf
 from onepass.training.engines import (
-    LocalEngine,
     engine_of_labels,
     engine_of_model,
     engine_of_pass,
 )
-from onepass.training.labels import LabelFiles, Staged, files_of
-from onepass.training.readers import host_of as place_of
-from onepass.training.readers import may_be_taken_raw, peek_at, readers_of, recount
-from onepass.training.refusals import explained
+from onepass.training.labels import LabelFiles, Staged
+from onepass.training.readers import readers_of, recount
 from onepass.training.tasks import Score, united_scores
 
 _log = logging.getLogger(__name__)
 
 _R = TypeVar("_R")
-EngineOf: TypeAlias = Callable[[Channel, Hyperparameters, Sequence[int], Host], LocalEngine]
-
-
-class Share(NamedTuple):
-    """What one worker of a host reads, and what it computes on.
-
-    Attributes
-    ----------
-    reader : BatchReader
-    device : str
-    is_raw : bool
-        Whether a GPU takes records as they lie in the files.
-    """
-
-    reader: BatchReader
-    device: Device
-    is_raw: bool
-
-
-def shares_here(name: str, epoch: int, engine_of: EngineOf, base: Path) -> list[Share]:
-    """Return what the workers of this host read of a channel: asked on it."""
-    job = read_job_input(Paths(base))
-    channel, wanted, place = job.channel(name), job.hyperparameters, place_of(job)
-    gpus = [gpu.index for gpu in usable_gpus(wanted)]
-    engine = engine_of(channel, wanted, gpus, place)
-    is_raw = may_be_taken_raw(channel, wanted)
-    readers = engine.readers(epoch)
-    return [Share(reader, engine.device(i), is_raw) for i, reader in enumerate(readers)]
-
-
-def devices_here(base: Path) -> list[Device]:
-    """Return the GPUs of this host: asked on it."""
-    wanted = read_job_input(Paths(base)).hyperparameters
-    return [f"gpu:{gpu.index}" for gpu in usable_gpus(wanted)]
-
-
-def recount_here(name: str, base: Path) -> None:
-    """Read the files of a channel on this host in one piece; see `Engine.recount`."""
-    job = read_job_input(Paths(base))
-    readers = [share.reader for share in shares_here(name, 0, engine_of_pass, base)]
-    try:
-        recount(readers, job.channel(name), job.hyperparameters)
-    except DecodeError as error:
-        raise explained(error, job.hyperparameters) from error
-
-
-def check_here(base: Path) -> None:
-    """Refuse data of this host that cannot be trained on, as far as that is seen at once."""
-    check_job(read_job_input(Paths(base)))
-
-
-def check_job(job: JobInput) -> None:
-    """Refuse data of a job, on the host where it is read, as `check_here`."""
-    check_channels(job)
-    for channel in job.channels():
-        if channel.uri and job.host_index:
-            continue  # the leader has seen it
-        try:
-            peek_at(channel, job.hyperparameters, place_of(job))
-        except DecodeError as error:
-            raise explained(error, job.hyperparameters) from error
-
-
-def summarise(
-    device: Device, is_raw: bool, template: KMeans, reader: BatchReader, tell: Tell
-) -> KMeans:
-    """Take one shard's part of the pass."""
-    kmeans = copy.deepcopy(template).set_params(device=device)
-    take = tasks.summarise if device == "cpu" or not is_raw else device_tasks.summarise
-    return take(kmeans, reader, tell, checkpoints=_checkpoints_here())
-
-
-def _checkpoints_here() -> Checkpoints | None:
-    """Return where shards are kept that are read on this host."""
-    if not has_base():
-        return None
-    paths = Paths(base())
-    job = read_job_input(paths)
-    return Checkpoints(paths.checkpoints, job.host, job.hyperparameters)
-
-
-def step(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> LloydStep:
-    """Take one shard's part of a further epoch."""
-    if device == "cpu":
-        return tasks.step(model, reader, tell)
-    return device_tasks.step(device, model, reader, tell)
-
-
-def score(device: Device, model: KMeansModel, reader: BatchReader, tell: Tell) -> Score:
-    """Score one shard."""
-    if device == "cpu":
-        return tasks.score(model, reader, tell)
-    return device_tasks.score(device, model, reader, tell)
-
-
-def label(model: KMeansModel, reader: BatchReader, tell: Tell) -> tuple[Staged, ...]:
-    """Write the labels of one shard, on the host that has read it."""
-    return (labels.label(_files_here(base()), model, reader, tell),)
-
-
-def place_here(staged: Sequence[Staged], base: Path) -> None:
-    """Give the files of labels on this host their names: asked on it."""
-    _files_here(base).place(staged)
-
-
-def forget_here(base: Path) -> None:
-    """Remove the labels on this host: asked on it."""
-    _files_here(base).forget()
-
-
-def _files_here(base: Path) -> LabelFiles:
-    paths = Paths(base)
-    return files_of(read_job_input(paths), paths)
 
 
 class CrewEngines:
@@ -237,13 +113,13 @@ class CrewEngine:
         self._anywhere = (
             channel.distribution == Distribution.REPLICATED and channel.mode != InputMode.PIPE
         )
-        self._shares: list[tuple[str, Share]] = []
+        self._shares: list[tuple[str, crew_tasks.Share]] = []
 
     def readers(self, epoch: int = 0) -> list[BatchReader]:
         """Return a reader for each shard of the stage's channel."""
         if self._channel.uri:
             return self._readers_of_objects()
-        question = partial(shares_here, self._channel.name, epoch, self._engine_of)
+        question = partial(crew_tasks.shares_here, self._channel.name, epoch, self._engine_of)
         answers = self._crew.ask_hosts(self._hosts, question)
         pairs = zip(self._hosts, answers, strict=True)
         self._shares = [(host, share) for host, shares in pairs for share in shares]
@@ -251,7 +127,10 @@ class CrewEngine:
 
     def _readers_of_objects(self) -> list[BatchReader]:
         """Cut objects in S3, which are listed here, into as many shards as there are workers."""
-        workers, devices = self._crew.workers(), self._crew.ask_hosts(self._hosts, devices_here)
+        workers, devices = (
+            self._crew.workers(),
+            self._crew.ask_hosts(self._hosts, crew_tasks.devices_here),
+        )
         places = [
             (host, devices[i][j] if j < len(devices[i]) else "cpu")
             for i, host in enumerate(self._hosts)
@@ -260,7 +139,9 @@ class CrewEngine:
         wanted = dataclasses.replace(self._wanted, num_workers=len(places))
         readers = readers_of(self._channel, wanted)
         pairs = zip(places, readers, strict=False)
-        self._shares = [(host, Share(reader, device, False)) for (host, device), reader in pairs]
+        self._shares = [
+            (host, crew_tasks.Share(reader, device, False)) for (host, device), reader in pairs
+        ]
         return readers
 
     def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
@@ -270,7 +151,9 @@ class CrewEngine:
         template = kmeans.shard(len(readers))
         where = f"of {len(self._hosts)} hosts" if self._hosts else "of the cluster"
         _log.info("%d workers %s share the data", len(readers), where)
-        parts = [partial(summarise, share.device, share.is_raw) for _, share in self._shares]
+        parts = [
+            partial(crew_tasks.summarise, share.device, share.is_raw) for _, share in self._shares
+        ]
         return self._reduce(template, parts, united, tell)
 
     def step(
@@ -278,13 +161,13 @@ class CrewEngine:
     ) -> list[LloydStep]:
         """Sum the rows closest to each center."""
         del readers
-        parts = [partial(step, share.device) for _, share in self._shares]
+        parts = [partial(crew_tasks.step, share.device) for _, share in self._shares]
         return self._reduce(model, parts, united_steps, tell)
 
     def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
         """Score rows."""
         del readers
-        parts = [partial(score, share.device) for _, share in self._shares]
+        parts = [partial(crew_tasks.score, share.device) for _, share in self._shares]
         return self._reduce(model, parts, united_scores, tell)
 
     def label(
@@ -292,18 +175,20 @@ class CrewEngine:
     ) -> list[Staged]:
         """Write labels, each host those of what it reads."""
         del files, readers
-        [staged] = self._reduce(model, [label] * len(self._shares), operator.add, tell) or [()]
+        [staged] = self._reduce(
+            model, [crew_tasks.label] * len(self._shares), operator.add, tell
+        ) or [()]
         return list(staged)
 
     def place(self, files: LabelFiles, staged: Sequence[Staged]) -> None:
         """Give the files their names."""
         del files
-        self._crew.ask_hosts(self._hosts, partial(place_here, staged))
+        self._crew.ask_hosts(self._hosts, partial(crew_tasks.place_here, staged))
 
     def forget(self, files: LabelFiles) -> None:
         """Remove what has been written, on all hosts."""
         del files
-        self._crew.ask_hosts(self._hosts, forget_here)
+        self._crew.ask_hosts(self._hosts, crew_tasks.forget_here)
 
     def recount(self, readers: Sequence[BatchReader]) -> None:
         """Have each host read its files in one piece, one after the other."""
@@ -312,7 +197,7 @@ class CrewEngine:
             return
         hosts = self._hosts[:1] if self._anywhere else self._hosts
         for host in hosts:
-            self._crew.ask_hosts([host], partial(recount_here, self._channel.name))
+            self._crew.ask_hosts([host], partial(crew_tasks.recount_here, self._channel.name))
 
     def _reduce(
         self, shared: object, tasks: Sequence[Any], unite: Callable[[_R, _R], _R], tell: Tell
@@ -359,7 +244,7 @@ class ClusterEngine(CrewEngine):
         if wanted.num_workers == "auto":
             wanted = dataclasses.replace(wanted, num_workers=self._crew.n_workers)
         readers = readers_of(self._channel, wanted, epoch)
-        self._shares = [("", Share(reader, "cpu", is_raw=False)) for reader in readers]
+        self._shares = [("", crew_tasks.Share(reader, "cpu", is_raw=False)) for reader in readers]
         return readers
 
     def recount(self, readers: Sequence[BatchReader]) -> None:

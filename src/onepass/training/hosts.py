@@ -18,7 +18,8 @@ from onepass.sagemaker.inputs import Channel, InputMode, JobInput
 from onepass.sagemaker.outcome import SUCCESS, error_of
 from onepass.sagemaker.paths import Paths
 from onepass.training.checkpoints import Checkpoints
-from onepass.training.crew_engine import ClusterEngines, CrewEngines, check_here, check_job
+from onepass.training.crew_engine import ClusterEngines, CrewEngines
+from onepass.training.crew_tasks import check_here, check_job
 from onepass.training.job import Job, Trained
 from onepass.training.labels import files_of
 from onepass.training.log import log_setup
@@ -67,7 +68,7 @@ def _take_part(job: JobInput, paths: Paths, told: Told) -> Trained | None:
     with lead(meeting, lambda: told.stopping.asked) as crew:
         _log.info("all %d hosts have come, with %d workers", len(job.hosts), crew.n_workers)
         crew.ask_hosts(job.hosts, check_here)
-        checkpoints = Checkpoints(paths.checkpoints, job.host, job.hyperparameters)
+        checkpoints = Checkpoints(paths.checkpoints, job)
         return Job(job, paths, told, CrewEngines(crew, job), checkpoints).run()
 
 

@@ -114,7 +114,7 @@ def train(
         for channel in (job.train, job.test):
             if channel is not None:
                 peek_at(channel, job.hyperparameters)
-        checkpoints = Checkpoints(paths.checkpoints, job.host, job.hyperparameters)
+        checkpoints = Checkpoints(paths.checkpoints, job)
         engines = LocalEngines(job.hyperparameters, [gpu.index for gpu in gpus], checkpoints)
         told = Told(progress, stopping or Stopping())
         return Job(job, paths, told, engines, checkpoints).run()
