@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ def test_data():
     if not folder:
         pytest.skip("ONEPASS_TEST_DATA names no folder of real data sets")
     return Path(folder)
+
+
+@pytest.fixture
+def small_disk():
+    """Make a directory a file system of so many KiB, where this user may mount one."""
+    mounted = []
+
+    def make(folder: Path, n_kib: int = 64) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ("-o", f"size={n_kib}k", "none", str(folder))
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", *options], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"no small disk can be made: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import threading
 
 import numpy as np
@@ -72,22 +71,15 @@ def test_objects_in_s3(hosts, blobs, bucket):
     assert len(check(made, blobs)) == 2
 
 
-def test_a_disk_that_is_full_on_one_of_them_ends_all_with_the_model(hosts, blobs):
+def test_a_disk_that_is_full_on_one_of_them_ends_all_with_the_model(hosts, blobs, small_disk):
     made = hosts(blobs, "ShardedByS3Key", output_labels="true")
     folder = made[1].base / "output/data"
-    folder.mkdir(parents=True)
-    options = ("-o", "size=64k", "none", str(folder))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be made: {mounted.stderr.decode().strip()}")
-    try:
-        assert run(made) == [3, 3], made[0].log
-        for host in made:
-            assert f"cannot write labels to {folder} on {made[1].name}: No space" in host.failure
-            assert files_in(host) == []
-        assert load_model(made[0].model_file).n_clusters == 3
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    small_disk(folder)
+    assert run(made) == [3, 3], made[0].log
+    for host in made:
+        assert f"cannot write labels to {folder} on {made[1].name}: No space" in host.failure
+        assert files_in(host) == []
+    assert load_model(made[0].model_file).n_clusters == 3
 
 
 def test_sigterm_to_all_while_labels_are_written(hosts, many):

@@ -263,25 +263,20 @@ def test_sigterm_while_labels_wait_for_a_pipe_ends_the_job_with_its_model(opt_ml
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize("n_workers", ["1", "2"])
-def test_a_disk_that_is_full_costs_the_labels_and_not_the_model(opt_ml, kind, n_workers):
+def test_a_disk_that_is_full_costs_the_labels_and_not_the_model(
+    opt_ml, small_disk, kind, n_workers
+):
     opt_ml.put(np.random.default_rng(0).normal(size=(60_000, 3)).astype(np.float32))
     opt_ml.configure(**WANTED | {"output_labels": kind, "num_workers": n_workers})
     folder = opt_ml.base / "output/data"
-    folder.mkdir(parents=True)
-    options = ("-o", "size=128k", "none", str(folder))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be made: {mounted.stderr.decode().strip()}")
-    try:
-        done = opt_ml.run()
-        assert done.returncode == 3, done.stderr
-        assert opt_ml.failure == (
-            f"AlgorithmError: cannot write labels to {folder} on algo-1: "
-            "No space left on device; the model is saved"
-        )
-        assert load_model(opt_ml.archive).n_clusters == 3
-        assert files_in(opt_ml) == []
-        assert "Traceback" not in done.stderr
-        assert "Exception ignored" not in done.stderr
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    small_disk(folder, 128)
+    done = opt_ml.run()
+    assert done.returncode == 3, done.stderr
+    assert opt_ml.failure == (
+        f"AlgorithmError: cannot write labels to {folder} on algo-1: "
+        "No space left on device; the model is saved"
+    )
+    assert load_model(opt_ml.archive).n_clusters == 3
+    assert files_in(opt_ml) == []
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -147,24 +146,17 @@ def test_where_it_cannot_be_written_the_job_goes_on(opt_ml, blobs):
     assert opt_ml.archive.exists()
 
 
-def test_a_disk_that_is_full_does_not_end_the_job(opt_ml, blobs):
+def test_a_disk_that_is_full_does_not_end_the_job(opt_ml, blobs, small_disk):
     opt_ml.configure(k="3", feature_dim="3")
     opt_ml.put(blobs)
     folder = opt_ml.base / "output/data"
-    folder.mkdir(parents=True)
-    options = ("-o", "size=8k", "none", str(folder))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be made: {mounted.stderr.decode().strip()}")
-    try:
-        (folder / "other").write_bytes(bytes(8192))
-        done = opt_ml.run()
-        assert (done.returncode, opt_ml.failure) == (0, None)
-        assert done.stderr.count("metrics.jsonl: No space left on device; the job goes on") == 1
-        assert done.stderr.count("metrics.json: No space left on device; the model is saved") == 1
-        assert not (folder / "metrics.json").exists()
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    small_disk(folder, 8)
+    (folder / "other").write_bytes(bytes(8192))
+    done = opt_ml.run()
+    assert (done.returncode, opt_ml.failure) == (0, None)
+    assert done.stderr.count("metrics.jsonl: No space left on device; the job goes on") == 1
+    assert done.stderr.count("metrics.json: No space left on device; the model is saved") == 1
+    assert not (folder / "metrics.json").exists()
 
 
 def test_what_is_not_finite_is_null(tmp_path):

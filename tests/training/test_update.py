@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -233,26 +232,19 @@ class TestWholeState:
         assert not (opt_ml.base / "output/data/state_algo-1").exists()
 
 
-def test_a_full_disk_leaves_the_old_model_and_state(opt_ml, days):
+def test_a_full_disk_leaves_the_old_model_and_state(opt_ml, days, small_disk):
     opt_ml.configure(k="3", feature_dim="5", state_sample_mib="0")
     opt_ml.put(days[0])
     folder = opt_ml.base / "model"
-    folder.mkdir()
-    options = ("-o", "size=128k", "none", str(folder))
-    mounted = subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no small disk can be made: {mounted.stderr.decode().strip()}")
-    try:
-        assert opt_ml.run().returncode == 0
-        before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        assert sorted(before) == ["model_algo-1", "state_algo-1"]
-        opt_ml.configure(k="4", feature_dim="5", state_sample_mib="1")
-        done = opt_ml.run()
-        assert done.returncode == 3
-        assert re.search(r"cannot write \S+/state_algo-1: No space left on device", opt_ml.failure)
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    small_disk(folder, 128)
+    assert opt_ml.run().returncode == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(before) == ["model_algo-1", "state_algo-1"]
+    opt_ml.configure(k="4", feature_dim="5", state_sample_mib="1")
+    done = opt_ml.run()
+    assert done.returncode == 3
+    assert re.search(r"cannot write \S+/state_algo-1: No space left on device", opt_ml.failure)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_directory_that_the_job_does_not_name_is_not_used_in_silence(jobs, days):
