@@ -136,7 +136,7 @@ def some_rows(facts: Facts, seed: int = 0) -> Shown:
 
 
 def _moments(data: WeightedRows) -> tuple[Doubles, Doubles]:
-    """Return means and standard deviations, a few rows at a time, as float64 takes twice the room."""
+    """Return means and standard deviations; in float64, a few rows at a time take little room."""
     rows, weights = data
     d, total = rows.shape[1], weights.sum()
     step = max(1, _VALUES_AT_ONCE // d)
