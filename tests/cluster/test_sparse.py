@@ -288,7 +288,7 @@ def test_coordinates_lead_the_last_step_where_the_points_do(monkeypatch):
     wide = np.zeros((9000, 1500), np.float32)
     wide[:, 200:260] = rare_features(9000, 60, 5)
     by_coordinates = KMeans(5).fit(wide)
-    monkeypatch.setattr("onepass.cluster.finish.is_worth_embedding", lambda _: False)
+    monkeypatch.setattr("onepass.cluster.coarse.is_worth_embedding", lambda _: False)
     by_points = KMeans(5).fit(wide)
     assert farthest(by_coordinates.cluster_centers_, by_points.cluster_centers_) < 1e-4
     assert by_coordinates.trial_msds_ == pytest.approx(by_points.trial_msds_, rel=1e-3)
