@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from onepass.cluster import finish as finish_module
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.core_set import CoreSet, calibrate, estimate_msd, measure_rows
-from onepass.cluster.finish import _thin, finish
+from onepass.cluster.finish import _thin, finish, finish_each
 from onepass.cluster.offers import Sample
 from onepass.cluster.summary import Summary
 from onepass.cluster.trials import TrialSettings
@@ -64,6 +65,27 @@ def test_one_trial_leaves_no_center_where_two_share_a_cluster(seed):
     core_set = CoreSet(data, np.arange(6, dtype=np.int32))
     finished = finish(data, core_set, settings, np.random.SeedSequence(seed))
     assert sorted(finished.centers[:, 0].tolist()) == [1, 41, 81]
+
+
+def test_more_clusters_cost_no_more_on_the_core_set(monkeypatch):
+    """Trials of three are misled to where no row is; the centers of two are gone on with."""
+    rows = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    data = WeightedRows(rows, np.ones(200))
+    core_set = CoreSet(data, np.arange(200, dtype=np.int32))
+    two = TrialSettings(2, "random", n_trials=1, max_iter=0, tol=0, n_workers=1)
+    made = finish_module.from_neighbours
+
+    def misled(found):
+        first, second = made(found)
+        [*_, worst] = second.trials.best
+        away = second.trials._replace(best=[worst._replace(centers=worst.centers + 1e3)])
+        return [first, second._replace(trials=away)]
+
+    monkeypatch.setattr(finish_module, "from_neighbours", misled)
+    each = [two, two._replace(n_clusters=3)]
+    fewer, more = finish_each(data, core_set, each, np.random.SeedSequence(0))
+    costs = [measure_rows(data, one.centers).value for one in (fewer, more)]
+    assert costs[1] < costs[0]
 
 
 def test_trials_are_made_on_a_few_rows_where_the_summary_has_too_few_centers():

@@ -38,8 +38,8 @@ def said_of(client):
     def said(name):
         group = "/aws/sagemaker/TrainingJobs"
         found = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")
-        [stream] = found["logStreams"]
-        where = {"logGroupName": group, "logStreamName": stream["logStreamName"]}
+        streams = sorted(one["logStreamName"] for one in found["logStreams"])
+        where = {"logGroupName": group, "logStreamName": streams[0]}
         deadline = time.monotonic() + 10
         while True:
             lines = [one["message"] for one in logs.get_log_events(**where)["events"]]
@@ -78,6 +78,13 @@ def test_a_job_from_the_request_to_the_archive(run, s3, rows, tmp_path, name, gi
     assert found["train:msd"] == pytest.approx(msd, rel=0.01)
     assert found["train:progress"] > 0
     assert "report.html" in archive_of(s3, told, "output.tar.gz").getnames()
+
+
+def test_each_host_has_a_shard_of_its_own(run, said_of):
+    """Were every file on every host, each record would count twice: it is said to be sharded."""
+    told = run("shards-of-hosts", n=2)
+    assert told["TrainingJobStatus"] == "Completed", told.get("FailureReason")
+    assert any("all hosts have read 6000 records" in line for line in said_of("shards-of-hosts"))
 
 
 def test_manifests_and_gzip(run, s3, rows, tmp_path):
