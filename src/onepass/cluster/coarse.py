@@ -12,22 +12,22 @@ from onepass.cluster.arrays import Rows, WeightedAny, WeightedRows
 from onepass.cluster.batches import as_dense
 from onepass.cluster.embedding import coordinates_of, is_worth_embedding, restored
 from onepass.cluster.kernels.cpu import nearest_centers, two_nearest_centers
-from onepass.cluster.trials import Trials, TrialSettings, fittest, settled
+from onepass.cluster.trials import TrialRows, Trials, TrialSettings, fittest, settled
 
 
 class Coarse(NamedTuple):
     """The few rows that trials are made on, and as points of no more features than that."""
 
     data: WeightedAny
-    points: WeightedRows
+    points: TrialRows
 
     @classmethod
     def of(cls, data: WeightedAny) -> Self:
         """Return some rows with their points."""
         rows = data.rows
         if isinstance(rows, np.ndarray) and not is_worth_embedding(rows):
-            return cls(data, WeightedRows(rows, data.weights))
-        return cls(data, WeightedRows(coordinates_of(rows), data.weights))
+            return cls(data, TrialRows(rows, data.weights))
+        return cls(data, TrialRows(coordinates_of(rows), data.weights))
 
     def in_full(self, centers: Rows) -> Rows:
         """Return centers of points as those of rows."""

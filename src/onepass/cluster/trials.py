@@ -12,7 +12,7 @@ minimum sum-of-squares clustering", 2019.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,18 @@ class Trials(NamedTuple):
 
     best: list[Clustering]
     inertias: list[float]
+
+
+class TrialRows(WeightedRows):
+    """A few rows that trials of several numbers of clusters are made on."""
+
+    @cached_property
+    def apart(self) -> Floats | None:
+        """The squared distances of all pairs of rows, unless these are too many.
+
+        As `onepass.cluster.kernels.refining.between` returns them; 20 MiB at most.
+        """
+        return refining.between(self.rows) if len(self.rows) <= _MOST_PAIRED else None
 
 
 def thin_rows(n_clusters: int) -> int:
@@ -126,7 +138,7 @@ def _swaps(settings: TrialSettings) -> int:
 
 
 def _apart(data: WeightedRows) -> Floats | None:
-    return refining.between(data.rows) if len(data.rows) <= _MOST_PAIRED else None
+    return data.apart if isinstance(data, TrialRows) else TrialRows(*data).apart
 
 
 def _unless_late(
