@@ -39,7 +39,7 @@ from onepass.training.readers import (
     peek_at,
 )
 from onepass.training.refusals import explained
-from onepass.training.showing import facts_of_job, save_elbow, save_report
+from onepass.training.showing import facts_of_job, get_ready_to_draw, save_elbow, save_report
 from onepass.training.stopping import Stopping, Told
 from onepass.training.sweep import chosen, swept
 from onepass.training.telling import Metrics, summary_of
@@ -163,6 +163,8 @@ class Job:
         """Run it, from the first row to the scores."""
         job, wanted = self._job, self._wanted.as_given()
         self._metrics.begin(job=job.name, version=onepass.__version__, hyperparameters=wanted)
+        if self._wanted.sweep:
+            get_ready_to_draw()
         n_done = self._learn()
         for epoch in range(n_done + 1, self._wanted.epochs):
             if self._stopping.asked or not self._refine(epoch):
