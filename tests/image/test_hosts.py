@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import time
 
 import numpy as np
@@ -155,63 +153,3 @@ def test_containers_that_are_stopped_leave_a_model(docker, containers, many):
     assert pair.end() == [0, 0], pair.log(0)
     assert 0 < n_read(pair.log(0)) < 60 * len(many)
     assert load_model(pair.jobs[0].model / "model_algo-1").n_clusters == 100
-
-
-FIT = """
-import logging, sys, time
-import boto3
-from sagemaker.estimator import Estimator
-from sagemaker.inputs import TrainingInput
-from sagemaker.local import LocalSession
-
-folder, image, n, k, d = sys.argv[1:]
-boto = boto3.Session("nobody", "nothing", region_name="us-east-1")
-session = LocalSession(boto_session=boto)
-session.config = {"local": {"local_code": True, "container_root": folder + "/containers"}}
-estimator = Estimator(
-    image_uri=image,
-    role="arn:aws:iam::123456789012:role/nobody",
-    instance_count=int(n),
-    instance_type="local",
-    sagemaker_session=session,
-    output_path="file://" + folder + "/out",
-    hyperparameters={"k": int(k), "feature_dim": int(d)},
-)
-data = TrainingInput(
-    "file://" + folder + "/data",
-    distribution="FullyReplicated",
-    content_type="application/x-recordio-protobuf",
-)
-estimator.fit({"train": data})
-print("model at", estimator.model_data)
-"""
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize("n", [1, 2])
-def test_the_sdks_local_mode(image, oracle_python, rows, tmp_path, n):
-    if not shutil.which("docker-compose"):
-        pytest.skip("docker-compose, which the SDK's local mode runs, is not installed")
-    for folder in ("data", "out", "containers"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "data/rows.pbr").write_bytes(write_rows(rows))
-    given = str(tmp_path), image.name, str(n), "8", str(rows.shape[1])
-    done = subprocess.run(
-        [oracle_python("sagemaker"), "-W", "ignore", "-c", FIT, *given],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        env=os.environ | {"AWS_DEFAULT_REGION": "us-east-1"},
-        check=False,
-    )
-    shown = done.stdout + done.stderr
-    assert done.returncode == 0, shown
-    assert "model at file://" in shown
-    subprocess.run(["tar", "-xf", "out/model.tar.gz"], cwd=tmp_path, check=True)
-    assert load_model(tmp_path / "model_algo-1").n_clusters == 8
-    assert f"processed a total of {len(rows)} examples" in shown
-    if n == 2:
-        shares = re.findall(r"host algo-(\d)-\w+ has read (\d+) records", shown)
-        assert [place for place, _ in shares] == ["1", "2"]
-        assert sum(int(count) for _, count in shares) == n_read(shown) == len(rows)
-        assert re.search(r"host algo-1-\w+ has saved the model", shown)
