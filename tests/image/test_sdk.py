@@ -18,7 +18,8 @@ from onepass.formats.record_writer import write_rows
 
 pytestmark = [pytest.mark.image, pytest.mark.oracle]
 
-SCRIPT = Path(__file__).with_name("sdk_local_mode.py")
+SCRIPTS = {"sagemaker": "sdk_local_mode.py", "sagemaker3": "sdk3_local_mode.py"}
+ARCHIVES = {"sagemaker": "out", "sagemaker3": "containers/compressed_artifacts"}
 QUIET = """
 SchemaVersion: '1.0'
 SageMaker:
@@ -30,7 +31,7 @@ SageMaker:
 
 @pytest.fixture
 def local_mode(image, oracle_python, rows, tmp_path):
-    """Run the script in a folder; returns what it has shown."""
+    """Run a script in a folder; returns what it has shown."""
     if not shutil.which("docker-compose"):
         pytest.skip("docker-compose, which the SDK's local mode runs, is not installed")
     for folder in ("train", "lines", "records", "out", "containers", "transformed"):
@@ -40,59 +41,69 @@ def local_mode(image, oracle_python, rows, tmp_path):
     (tmp_path / "records/rows.pbr").write_bytes(write_rows(rows[:20]))
     np.savetxt(tmp_path / "lines/rows.csv", rows[:20], fmt="%.9g", delimiter=",")
     (tmp_path / "config.yaml").write_text(QUIET)
-    python = oracle_python("sagemaker")
+    settings = {
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "config.yaml"),
+    }
 
-    def run(*given: str) -> str:
+    def run(sdk: str, *given: str) -> str:
+        script = Path(__file__).with_name(SCRIPTS[sdk])
         done = subprocess.run(
-            [python, "-W", "ignore", SCRIPT, tmp_path, image.name, *given],
+            [oracle_python(sdk), "-W", "ignore", script, tmp_path, image.name, *given],
             capture_output=True,
             text=True,
             timeout=300,
-            env=os.environ
-            | {
-                "AWS_DEFAULT_REGION": "us-east-1",
-                "SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "config.yaml"),
-            },
+            env=os.environ | settings,
             check=False,
         )
         shown = done.stdout + done.stderr
         assert done.returncode == 0, shown
-        assert "model at file://" in shown
-        subprocess.run(["tar", "-xf", "out/model.tar.gz"], cwd=tmp_path, check=True)
+        archive = f"{ARCHIVES[sdk]}/model.tar.gz"
+        subprocess.run(["tar", "-xf", archive], cwd=tmp_path, check=True)
         return shown
 
     return run
 
 
-def test_fit_deploy_predict_and_transform(local_mode, rows, tmp_path):
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    shown = local_mode("1", str(port))
-    assert f"processed a total of {len(rows)} examples" in shown
-    centers = load_model(tmp_path / "model_algo-1").centers.astype(np.float64)
-    apart = np.sqrt(((rows[:20, None] - centers) ** 2).sum(axis=2))
-    expected = np.column_stack([apart.argmin(axis=1), apart.min(axis=1)])
+@pytest.fixture
+def check(rows, tmp_path):
+    """Compare clusters and distances with those of the centers in the archive."""
 
-    def close(found):
+    def compare(found):
+        centers = load_model(tmp_path / "model_algo-1").centers.astype(np.float64)
+        apart = np.sqrt(((rows[:20, None] - centers) ** 2).sum(axis=2))
+        expected = np.column_stack([apart.argmin(axis=1), apart.min(axis=1)])
         np.testing.assert_allclose(np.array(found, np.float64), expected, rtol=1e-5, atol=1e-6)
 
-    def pairs(predictions):
-        return [(one["closest_cluster"], one["distance_to_cluster"]) for one in predictions]
+    return compare
 
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
+def pairs(predictions):
+    return [(one["closest_cluster"], one["distance_to_cluster"]) for one in predictions]
+
+
+def test_fit_deploy_predict_and_transform(local_mode, check, rows, tmp_path):
+    shown = local_mode("sagemaker", "1", free_port())
+    assert f"processed a total of {len(rows)} examples" in shown
     told = json.loads((tmp_path / "told.json").read_text())
     assert sorted(told) == ["csv", "csv to json", "json", "record"]
-    close(told["record"])
-    close(told["csv"])
-    close(pairs(told["csv to json"]["predictions"]))
-    close(pairs(told["json"]["predictions"]))
+    check(told["record"])
+    check(told["csv"])
+    check(pairs(told["csv to json"]["predictions"]))
+    check(pairs(told["json"]["predictions"]))
     for name in ("lines/rows.csv.out", "records/rows.pbr.out"):
         lines = (tmp_path / "transformed" / name).read_text().splitlines()
-        close(pairs(map(json.loads, lines)))
+        check(pairs(map(json.loads, lines)))
 
 
 def test_two_instances_train_one_model(local_mode, rows, tmp_path):
-    shown = local_mode("2")
+    shown = local_mode("sagemaker", "2")
     assert load_model(tmp_path / "model_algo-1").n_clusters == 8
     assert f"processed a total of {len(rows)} examples" in shown
     shares = re.findall(r"host algo-(\d)-\w+ has read (\d+) records", shown)
@@ -100,3 +111,9 @@ def test_two_instances_train_one_model(local_mode, rows, tmp_path):
     assert sum(int(count) for _, count in shares) == len(rows)
     assert f"all hosts have read {len(rows)} records" in shown
     assert re.search(r"host algo-1-\w+ has saved the model", shown)
+
+
+def test_the_third_version_trains_with_two_instances_and_hosts(local_mode, check, rows, tmp_path):
+    shown = local_mode("sagemaker3", "2", free_port())
+    assert f"all hosts have read {len(rows)} records" in shown
+    check(pairs(json.loads((tmp_path / "told.json").read_text())["predictions"]))
