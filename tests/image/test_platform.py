@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
@@ -19,15 +20,16 @@ from onepass.artifact.model_file import load_model
 from onepass.formats.record_writer import write_rows
 
 PLATFORM = Path(__file__).parents[2] / "local_test/platform"
+NOTEBOOK = PLATFORM.parent / "tutorial/gdelt.ipynb"
 ROLE = "arn:aws:iam::123456789012:role/onepass"
 START_S = 60
 
 
 @pytest.fixture(scope="module")
-def client(image, tmp_path_factory):
-    """Start it, where containers may see what is written; returns what makes clients."""
+def endpoint(image, tmp_path_factory):
+    """Start it, where containers may see what is written; returns its address."""
     del image
-    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("boto3")
     pytest.importorskip("moto", reason="moto is not installed")
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -45,19 +47,26 @@ def client(image, tmp_path_factory):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    yield f"http://127.0.0.1:{port}"
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def client(endpoint):
+    """Return a client of a service."""
+    import boto3
 
     def make(service):
         return boto3.client(
             service,
-            endpoint_url=f"http://127.0.0.1:{port}",
+            endpoint_url=endpoint,
             region_name="us-east-1",
             aws_access_key_id="x",
             aws_secret_access_key="y",  # noqa: S106 - moto asks for none
         )
 
-    yield make
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +144,38 @@ def test_an_image_that_is_not_there_is_a_failure_with_a_reason(client, image):
         time.sleep(0.5)
     assert "exit code: 125" in told["FailureReason"]
     assert "onepass-no-such-image" in told["FailureReason"]
+
+
+@pytest.mark.data
+def test_jupyter_runs_the_tutorial_in_containers(endpoint, image, test_data, tmp_path):
+    """For k of 2 and 3: four training jobs of two hosts each, one that fails, the elbow's."""
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    environment = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "y",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "GDELT_DIR": str(test_data),
+        "KMEANS_IMAGE": image.name,
+        "KMEANS_MOST": "3",
+        "KMEANS_WORK": str(tmp_path),
+    }
+    executed = tmp_path / "gdelt.ipynb"
+    executed.write_bytes(NOTEBOOK.read_bytes())
+    jupyter = Path(sys.executable).with_name("jupyter-execute")
+    done = subprocess.run(
+        [jupyter, "--inplace", "--timeout=300", executed],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(executed.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    said = "".join("".join(output.get("text", "")) for output in outputs)
+    assert "4 training jobs in" in said
+    assert "k=3: msd" in said
+    assert (tmp_path / "elbow.png").is_file()

@@ -53,6 +53,6 @@ def _labels(frame: Frame, elbow: Elbow) -> list[Shape]:
     shapes.append(Line([(at, frame.y.start), (at, frame.y.end)], "warm", 1.5, dashed=True))
     text = f"knee at k = {knee.n_clusters}, {knee.confidence:.0%} sure"
     is_right = at > middle
-    place = (at - 8, _TOP + 12) if is_right else (at + 8, _TOP + 12)
+    place = at - 8 if is_right else at + 8, _TOP - 2  # above the lines of the grid
     shapes.append(Words(place, text, "warm", 13, "end" if is_right else "start", bold=True))
     return shapes
