@@ -21,10 +21,19 @@ step() {
     "$@" || failed+=("$*")
 }
 
-# add_packages PYTHON REQUIREMENT...: uv takes a tenth of pip's time, but knows nothing of how pip is
-# configured where packages come from elsewhere.
+# uv takes a tenth of pip's time, but knows nothing of how pip is configured where packages come from
+# elsewhere; so where it fails, pip is asked.
+
+# add_packages PYTHON REQUIREMENT...
 add_packages() {
     .venv/bin/uv pip install --quiet --python "$@" || "$1" -m pip install --quiet "${@:2}"
+}
+
+# make_environment FOLDER REQUIREMENT...
+make_environment() {
+    { .venv/bin/uv venv --quiet "$1" &&
+        .venv/bin/uv pip install --quiet --python "$1/bin/python" "${@:2}"; } ||
+        { rm -rf "$1" && python3 -m venv "$1" && "$1/bin/pip" install --quiet "${@:2}"; }
 }
 
 # make_oracle NAME MODULE REQUIREMENT...: an environment of its own, as its versions would break
@@ -34,8 +43,8 @@ make_oracle() {
     shift 2
     [ "$(cat "$home/ready" 2>/dev/null)" = "$*" ] && return
     rm -rf "$home"
-    mkdir -p "$home"
-    if { python3 -m venv "$home" && add_packages "$home/bin/python" "$@" &&
+    mkdir -p "$ONEPASS_ORACLES"
+    if { make_environment "$home" "$@" &&
         "$home/bin/python" -W ignore -c "import $module"; } >"$home.log" 2>&1; then
         echo "$*" >"$home/ready"
     else
@@ -80,7 +89,8 @@ PATH=$PWD/.venv/bin:$PATH
 
 step ruff format --check .
 step ruff check .
-step mypy
+mypy >.cache/mypy.log 2>&1 & # one core; the image takes the other
+types=$!
 
 if docker info >/dev/null 2>&1; then
     export ONEPASS_IMAGE=${ONEPASS_IMAGE:-onepass:test}
@@ -90,6 +100,9 @@ else
     unset ONEPASS_IMAGE
 fi
 
+say "mypy"
+wait "$types" || failed+=(mypy)
+cat .cache/mypy.log
 say "waiting for the oracles"
 wait
 

@@ -50,7 +50,8 @@ from onepass.cluster.model import KMeansModel
 from onepass.cluster.record_intake import N_SLOTS
 from onepass.data.bad_records import BadRecords
 from onepass.data.batches import BatchReader
-from onepass.data.record_blocks import Memories, RecordCursor
+from onepass.data.record_blocks import Memories
+from onepass.data.record_cursor import RecordCursor
 from onepass.data.sources import Span, n_bytes_of, whole_files
 from onepass.formats.record_writer import write_rows
 from onepass.resources import available_cpus

@@ -3,7 +3,8 @@
 What `onepass.cluster.summary.Summary` does, by the same rules and the same random numbers. A center
 is kept as the sum of all it holds, which a sparse row changes in few places, and not as their mean,
 which it changes everywhere; its squared norm is kept beside. What is done rarely, and needs the
-distances between centers only, is done on their coordinates (`onepass.cluster.embedding`).
+distances between centers only, is done on their coordinates (`onepass.cluster.embedding`). It is
+one class, as each of these rules changes most of what is kept.
 """
 
 from __future__ import annotations

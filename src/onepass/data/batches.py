@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import cycle
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from onepass.data.ahead import Stop, StoppedReadingError, ahead
 from onepass.data.bad_records import BadRecords
 from onepass.data.batch import Batch, Choice, DenseBatch, SparseBatch, UndecidedBatch
+from onepass.data.batch_ring import BatchRing, FilledBatch
 from onepass.data.position import Position
 from onepass.data.record_file import RecordFile
 from onepass.data.sources import Source, Span, is_compressed
@@ -154,12 +154,12 @@ class BatchReader:
                     yield batch
                     self.gaps = {}
 
-    def _read(self, stop: Stop) -> Generator[_Read, None, None]:
+    def _read(self, stop: Stop) -> Generator[FilledBatch, None, None]:
         """Read all sources, into each of a ring of batches in turn."""
         n_most = min(self.batch_rows, most_rows(self.sources, self._format, enough=self.batch_rows))
         choice = Choice()
         ring = [self._new_batch(n_most, choice) for _ in range(_N_BATCHES)]
-        filled = _Filled(ring, self._first)
+        filled = BatchRing(ring, self._first)
         try:
             yield from self._read_sources(stop, filled)
         except StoppedReadingError:
@@ -167,7 +167,7 @@ class BatchReader:
                 raise
         yield filled.take()
 
-    def _read_sources(self, stop: Stop, filled: _Filled) -> Generator[_Read, None, None]:
+    def _read_sources(self, stop: Stop, filled: BatchRing) -> Generator[FilledBatch, None, None]:
         """Read all sources, but for what does not fill a batch at their end."""
         place = self._first
         self.bad = BadRecords(self.max_bad_records, place.n_bad, place.first_bad)
@@ -242,7 +242,7 @@ class BatchReader:
             return SparseBatch(n_most, self.n_features)
         return DenseBatch(min(n_most, room), self.n_features)
 
-    def _fill_next(self, filled: _Filled, file: RowFile, name: str) -> int:
+    def _fill_next(self, filled: BatchRing, file: RowFile, name: str) -> int:
         """Decode rows into the batch that is being filled, and note where bad ones were."""
         return self._fill(filled.batch, file, name, filled.gaps)
 
@@ -277,30 +277,6 @@ class BatchReader:
                     except DecodeError as error:
                         self.bad.pass_over(error)
                         return
-
-
-class _Read(NamedTuple):
-    """A batch, what has been read up to its end, and where in it bad records were."""
-
-    batch: Rows | SparseRows
-    position: Position
-    gaps: Mapping[int, int]
-
-
-class _Filled:
-    """The batch that is being filled, of some that are used in turn, and the place behind it."""
-
-    def __init__(self, ring: Sequence[Batch], place: Position) -> None:
-        self._ring = cycle(ring)
-        self.batch = next(self._ring)
-        self.place = place
-        self.gaps: Counter[int] = Counter()
-
-    def take(self) -> _Read:
-        """Take what is there; the next batch is filled then."""
-        batch, self.batch = self.batch, next(self._ring)
-        gaps, self.gaps = self.gaps, Counter()
-        return _Read(batch.take(), self.place, gaps)
 
 
 def _behind(source: Source, place: Position) -> Source:

@@ -23,14 +23,12 @@ from onepass.training import device_tasks, labels, tasks
 from onepass.training.algorithm import usable_gpus
 from onepass.training.checkpoints import Checkpoints
 from onepass.training.configuration import check_channels
-from onepass.training.engines import (
-    LocalEngine,
-    engine_of_pass,
-)
+from onepass.training.engines import engine_of_pass
 from onepass.training.labels import LabelFiles, Staged, files_of
 from onepass.training.readers import host_of as place_of
 from onepass.training.readers import may_be_taken_raw, peek_at, recount
 from onepass.training.refusals import explained
+from onepass.training.stages import LocalEngine
 from onepass.training.tasks import Score
 
 EngineOf: TypeAlias = Callable[[Channel, Hyperparameters, Sequence[int], Host], LocalEngine]

@@ -6,7 +6,6 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
 
 from onepass.cluster.devices import Device
 from onepass.cluster.epoch import LloydStep
@@ -25,6 +24,7 @@ from onepass.training.checkpoints import Checkpoints
 from onepass.training.labels import LabelFiles, Staged
 from onepass.training.readers import is_text, may_be_taken_raw, readers_of, recount
 from onepass.training.record_feed import is_packed, is_plain
+from onepass.training.stages import Engine, LabelEngine, LocalEngine
 from onepass.training.tasks import Score
 
 _log = logging.getLogger(__name__)
@@ -35,69 +35,6 @@ _WORTH_A_PASS = 2**34
 
 _TEXT_CENTERS = 500
 """Centers of a summary for which a core searches as fast as it reads numbers in texts."""
-
-
-class Engine(Protocol):
-    """Where one stage is done."""
-
-    def readers(self, epoch: int = 0) -> list[BatchReader]:
-        """Return a reader for each shard of the stage's channel."""
-
-    def summarise(self, kmeans: KMeans, readers: Sequence[BatchReader], tell: Tell) -> list[KMeans]:
-        """Make the pass; returns what has taken each shard, the one that is given if it is one."""
-
-    def step(
-        self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
-    ) -> list[LloydStep]:
-        """Sum the rows closest to each center, shard by shard."""
-
-    def score(self, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell) -> list[Score]:
-        """Score rows, shard by shard."""
-
-    def recount(self, readers: Sequence[BatchReader]) -> None:
-        """Read all that has been shared out once more, in one piece, up to what is wrong.
-
-        A shard does not know how many records are before its own.
-
-        Raises
-        ------
-        DecodeError
-            With the number of the record in its file.
-        """
-
-
-class LabelEngine(Protocol):
-    """Where labels are written: by processors, so that they are what serving answers."""
-
-    def readers(self, epoch: int = 0) -> list[BatchReader]:
-        """Return a reader for each shard of the channel."""
-
-    def label(
-        self, files: LabelFiles, model: KMeansModel, readers: Sequence[BatchReader], tell: Tell
-    ) -> list[Staged]:
-        """Write the labels of each shard to a file that has no name yet."""
-
-    def place(self, files: LabelFiles, staged: Sequence[Staged]) -> None:
-        """Give the files their names, in the order of the shards: all of them, or none."""
-
-    def forget(self, files: LabelFiles) -> None:
-        """Remove what this job, or an earlier one, has written on any of its hosts."""
-
-    def recount(self, readers: Sequence[BatchReader]) -> None:
-        """Read all once more, up to what is wrong; see `Engine`."""
-
-
-class Engines(Protocol):
-    """Where the stages of a job are done."""
-
-    def of_pass(self, channel: Channel) -> Engine:
-        """Return where the one pass is made."""
-
-    def of_model(self, channel: Channel) -> Engine:
-        """Return where the rows of a channel are searched among the final centers."""
-
-    def of_labels(self, channel: Channel) -> LabelEngine:
-        """Return where the labels of a channel are written."""
 
 
 class LocalEngines:
@@ -130,21 +67,6 @@ class LocalEngines:
     def of_labels(self, channel: Channel) -> LabelEngine:
         """Return where the labels of a channel are written."""
         return HostEngine(channel, self._wanted)
-
-
-class LocalEngine(Engine, Protocol):
-    """Where one stage is done, on this host.
-
-    Attributes
-    ----------
-    checkpoints : Checkpoints or None
-        Where each shard of the one pass keeps what it has learnt.
-    """
-
-    checkpoints: Checkpoints | None
-
-    def device(self, index: int) -> Device:
-        """Return what a shard is computed on."""
 
 
 def engine_of_pass(

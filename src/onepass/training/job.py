@@ -31,7 +31,7 @@ from onepass.sagemaker.outcome import StoppedError
 from onepass.sagemaker.paths import Paths
 from onepass.training.algorithm import make_kmeans, united, usable_gpus
 from onepass.training.checkpoints import Checkpoints, Keeper
-from onepass.training.engines import Engine, Engines, LabelEngine, LocalEngines
+from onepass.training.engines import LocalEngines
 from onepass.training.labels import LabelFiles, files_of
 from onepass.training.log import JobLog, log_setup
 from onepass.training.progress import Progress
@@ -40,6 +40,7 @@ from onepass.training.readers import (
 )
 from onepass.training.refusals import explained
 from onepass.training.showing import facts_of_job, get_ready_to_draw, save_elbow, save_report
+from onepass.training.stages import Engine, Engines, LabelEngine
 from onepass.training.stopping import Stopping, Told
 from onepass.training.sweep import chosen, swept
 from onepass.training.telling import Metrics, summary_of

@@ -13,7 +13,8 @@ from onepass.cluster.kernels.on_device import RecordLayout
 from onepass.cluster.record_intake import N_SLOTS, IrregularRecordError, RecordIntake
 from onepass.data.bad_records import BadRecords
 from onepass.data.batches import BatchReader
-from onepass.data.record_blocks import Memories, Place, RecordBlock, RecordCursor
+from onepass.data.record_blocks import Memories, Place, RecordBlock
+from onepass.data.record_cursor import RecordCursor
 from onepass.data.sources import Span, is_compressed
 from onepass.distributed.passes import EnoughError, Seen, Tell
 from onepass.formats.arrays import Rows

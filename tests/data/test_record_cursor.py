@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from onepass.data.bad_records import BadRecords
-from onepass.data.record_blocks import Memories, Place, RecordCursor
+from onepass.data.record_blocks import Memories, Place
+from onepass.data.record_cursor import RecordCursor
 from onepass.data.sources import Span, whole_files
 from onepass.errors import DecodeError, PlatformError
 from onepass.formats.record_writer import write_rows
