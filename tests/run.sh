@@ -54,9 +54,14 @@ make_oracle() {
     fi
 }
 
+# A base that is not there may be in the making.
 build_image() {
     local base=()
-    [ -n "${ONEPASS_BASE_IMAGE:-}" ] && base=(--build-arg "BASE_IMAGE=$ONEPASS_BASE_IMAGE")
+    if [ -n "${ONEPASS_BASE_IMAGE:-}" ]; then
+        base=(--build-arg "BASE_IMAGE=$ONEPASS_BASE_IMAGE")
+        timeout 300 sh -c 'until docker image inspect "$1"; do sleep 1; done' \
+            sh "$ONEPASS_BASE_IMAGE" >/dev/null 2>&1 || true
+    fi
     if docker build --network=host --target cpu "${base[@]}" --tag "$ONEPASS_IMAGE" . \
         >.cache/image.log 2>&1; then
         docker image inspect --format '{{.Id}} {{.Size}} bytes' "$ONEPASS_IMAGE"
