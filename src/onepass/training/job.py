@@ -39,7 +39,7 @@ from onepass.training.readers import (
     peek_at,
 )
 from onepass.training.refusals import explained
-from onepass.training.showing import facts_of_job, get_ready_to_draw, save_elbow, save_report
+from onepass.training.showing import ElbowDrawer, facts_of_job, save_report
 from onepass.training.stages import Engine, Engines, LabelEngine
 from onepass.training.stopping import Stopping, Told
 from onepass.training.sweep import chosen, swept
@@ -158,14 +158,13 @@ class Job:
         self._engines, self._checkpoints = engines, checkpoints
         self._keeper = Keeper(None, 0)
         self._elbow: Elbow | None = None
+        self._drawer = ElbowDrawer() if self._wanted.sweep else None
         self._epoch = 0
 
     def run(self) -> Trained:
         """Run it, from the first row to the scores."""
         job, wanted = self._job, self._wanted.as_given()
         self._metrics.begin(job=job.name, version=onepass.__version__, hyperparameters=wanted)
-        if self._wanted.sweep:
-            get_ready_to_draw()
         n_done = self._learn()
         for epoch in range(n_done + 1, self._wanted.epochs):
             if self._stopping.asked or not self._refine(epoch):
@@ -212,6 +211,8 @@ class Job:
             self._finish()
         elif self._wanted.sweep:
             self._elbow = swept(self._kmeans, self._wanted, self._stopping.deadline)
+        if self._drawer is not None and self._elbow is not None:
+            self._drawer.draw(self._elbow, self._kmeans.n_clusters)
         self._epoch = n_done
         return n_done
 
@@ -281,8 +282,8 @@ class Job:
         archive = self._paths.output / MODEL_ARCHIVE
         pack(self._paths.model, archive)
         _log.info("saved %s and %s", model_file, archive)
-        if self._elbow is not None:
-            save_elbow(self._elbow, self._kmeans.n_clusters, self._paths.output_data)
+        if self._drawer is not None:
+            self._drawer.save(self._paths.output_data)
         self._log.lap("save")
         return model_file, archive
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,14 +34,29 @@ def check_report(wanted: Hyperparameters) -> None:
         )
 
 
-def get_ready_to_draw() -> None:
-    """Import what draws while the rows are read: a tenth of the time of a short job."""
+class ElbowDrawer:
+    """Draws an elbow beside what else a job does: its picture takes a tenth of a short one.
 
-    def get_ready() -> None:
-        with suppress(ModuleNotFoundError):  # there will be no picture
-            importlib.import_module("onepass.report.png")
+    Most of that time, Pillow lets other threads go on.
+    """
 
-    threading.Thread(target=get_ready, name="onepass-drawing", daemon=True).start()
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "onepass-drawing")
+        self._files: Future[dict[str, bytes]] = Future()
+        self._pool.submit(_import_what_draws)
+
+    def draw(self, elbow: Elbow, chosen: int | None) -> None:
+        """Begin."""
+        self._files = self._pool.submit(elbow_files, elbow, chosen)
+
+    def save(self, directory: Path) -> None:
+        """Write the files of the elbow, as `save_elbow` does."""
+        _save_files(self._files.result(), directory)
+
+
+def _import_what_draws() -> None:
+    with suppress(ModuleNotFoundError):  # there will be no picture
+        importlib.import_module("onepass.report.png")
 
 
 def save_elbow(elbow: Elbow, chosen: int | None, directory: Path) -> None:
@@ -52,7 +67,10 @@ def save_elbow(elbow: Elbow, chosen: int | None, directory: Path) -> None:
     PlatformError
         When they cannot be written.
     """
-    files = elbow_files(elbow, chosen)
+    _save_files(elbow_files(elbow, chosen), directory)
+
+
+def _save_files(files: dict[str, bytes], directory: Path) -> None:
     write_together([_writing(directory / name, content) for name, content in files.items()])
     _log.info("saved %s in %s", ", ".join(files), directory)
 
