@@ -18,6 +18,7 @@ from onepass.sagemaker.paths import Paths
 from onepass.training.configuration import read_configuration
 from onepass.training.job import train
 from onepass.training.progress import LogProgress
+from onepass.training.showing import ElbowDrawer
 
 
 @pytest.fixture
@@ -137,3 +138,8 @@ def test_each_is_as_good_as_a_model_of_its_own(opt_ml, run, found, blobs):
         run(k=str(point["k"]))
         model = load_model(opt_ml.model_file)
         assert point["msd"] <= 1.01 * model.inertia(blobs) / len(blobs)
+
+
+def test_a_drawer_that_was_given_no_elbow_writes_nothing(tmp_path):
+    ElbowDrawer().save(tmp_path)
+    assert not list(tmp_path.iterdir())

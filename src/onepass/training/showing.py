@@ -42,16 +42,18 @@ class ElbowDrawer:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "onepass-drawing")
-        self._files: Future[dict[str, bytes]] = Future()
+        self._files: Future[dict[str, bytes]] | None = None
         self._pool.submit(_import_what_draws)
 
     def draw(self, elbow: Elbow, chosen: int | None) -> None:
-        """Begin."""
+        """Begin to draw it."""
         self._files = self._pool.submit(elbow_files, elbow, chosen)
 
     def save(self, directory: Path) -> None:
-        """Write the files of the elbow, as `save_elbow` does."""
-        _save_files(self._files.result(), directory)
+        """Write the files of the elbow, if any is drawn, as `save_elbow` does."""
+        if self._files is not None:
+            _save_files(self._files.result(), directory)
+        self._pool.shutdown()
 
 
 def _import_what_draws() -> None:
