@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from onepass.cluster.arrays import WeightedRows
@@ -44,6 +44,7 @@ def problem(seed, spread):
 
 
 @given(seed=st.integers(0, 2**32), spread=st.sampled_from(["even", "few", "far", "apart"]))
+@example(seed=439379799, spread="apart")
 @settings(deadline=None, max_examples=200)
 def test_no_iteration_raises_the_inertia_or_leaves_a_row_with_a_farther_center(seed, spread):
     data, start = problem(seed, spread)
@@ -59,7 +60,8 @@ def test_no_iteration_raises_the_inertia_or_leaves_a_row_with_a_farther_center(s
         gap = data.rows[:, None].astype(np.float64) - run.centers.astype(np.float64)
         sq_distances = (gap**2).sum(axis=2)
         own = sq_distances[np.arange(len(data.rows)), run._labels]
-        assert (own <= sq_distances.min(axis=1) * (1 + 1e-4) + 1e-9 * size**2).all()
+        # Of two centers as far away, a product of float32 may tell the wrong one.
+        assert (own <= sq_distances.min(axis=1) * (1 + 1e-4) + 2**-24 * size**2).all()
         before = now
 
 
