@@ -1,5 +1,7 @@
 """How the summary corrects the sample, and what is known of the result."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from onepass.cluster import finish as finish_module
 from onepass.cluster.arrays import WeightedRows
 from onepass.cluster.core_set import CoreSet, calibrate, estimate_msd, measure_rows
 from onepass.cluster.finish import _thin, finish, finish_each
+from onepass.cluster.kernels import compiled
 from onepass.cluster.offers import Sample
 from onepass.cluster.summary import Summary
 from onepass.cluster.trials import TrialSettings
@@ -86,6 +89,44 @@ def test_more_clusters_cost_no_more_on_the_core_set(monkeypatch):
     fewer, more = finish_each(data, core_set, each, np.random.SeedSequence(0))
     costs = [measure_rows(data, one.centers).value for one in (fewer, more)]
     assert costs[1] < costs[0]
+
+
+@pytest.mark.parametrize("longest", [1, 6])
+def test_numbers_of_clusters_are_tried_side_by_side(monkeypatch, longest):
+    """Those that take longest first; neither threads nor their order change what comes out."""
+    rows = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    core_set = CoreSet(WeightedRows(rows, np.ones(200)), np.arange(200, dtype=np.int32))
+    made = finish_module.make_trials
+    seen = []
+
+    def noted(data, settings, rngs):
+        seen.append((settings.n_clusters, threading.current_thread().name))
+        return made(data, settings, rngs)
+
+    monkeypatch.setattr(finish_module, "make_trials", noted)
+
+    def finished(n_workers):
+        seen.clear()
+        usual = TrialSettings(longest, "k-means++", n_trials=12, max_iter=9, tol=0, n_workers=1)
+        usual = usual._replace(n_workers=n_workers)
+        quick = [
+            usual._replace(n_clusters=k, n_trials=3, is_quick=True)
+            for k in range(1, 7)
+            if k != longest
+        ]
+        each = sorted([usual, *quick], key=lambda settings: settings.n_clusters)
+        return list(finish_each(core_set.data, core_set, each, np.random.SeedSequence(0)))
+
+    alone = finished(1)
+    assert {name for _, name in seen} == {threading.main_thread().name}
+    together = finished(2)
+    if compiled.is_compiled():  # threads of NumPy's short calls would wait for one another
+        assert threading.main_thread().name not in {name for _, name in seen}
+        assert {k for k, _ in seen[:2]} <= {longest, 6, 5}
+    assert [len(one.centers) for one in together] == [1, 2, 3, 4, 5, 6]
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.centers, other.centers)
+        assert one.trial_msds == other.trial_msds
 
 
 def test_trials_are_made_on_a_few_rows_where_the_summary_has_too_few_centers():

@@ -94,12 +94,10 @@ def test_so_many_trials_and_no_more_start_from_rows_drawn(monkeypatch, k, n_draw
         make_trials(scattered(), settings(k, n_drawn + 1), rngs(n_drawn + 1))
 
 
-@pytest.mark.parametrize("is_quick", [False, True])
-def test_threads_change_nothing(monkeypatch, is_quick):
+def test_threads_change_nothing(monkeypatch):
     monkeypatch.setattr("onepass.cluster.workers._LONG_CALL", 0)
     alone, together = (
-        make_trials(scattered(), settings(30, 40, n_workers)._replace(is_quick=is_quick), rngs(40))
-        for n_workers in (1, 3)
+        make_trials(scattered(), settings(30, 40, n_workers), rngs(40)) for n_workers in (1, 3)
     )
     assert alone.inertias == together.inertias
     assert np.array_equal(alone.best[0].centers, together.best[0].centers)

@@ -57,6 +57,18 @@ def test_png_has_each_where_it_is(picture):
     assert (letters.sum(axis=2) < 200).sum() > 50, "there are words"
 
 
+def test_png_has_many_colors_and_few_alike(picture):
+    """Where there are few, each pixel is one of those on the way from paper to an ink."""
+    inks = [name for name in LIGHT if name != "paper"]
+    for some in (inks[:8], inks[-8:], inks):
+        boxes = [Box((20 * place, 0), 18, 10, ink) for place, ink in enumerate(some)]
+        image = picture(Drawing(400, 20, boxes, ""))
+        assert image.getpixel((10, 35)) == rgb("paper")
+        for place, ink in enumerate(some):
+            written = np.array(image.getpixel((40 * place + 18, 10)))
+            assert np.abs(written - rgb(ink)).max() <= (8 if len(some) == 8 else 0), ink
+
+
 def test_every_color_is_defined_by_light_and_by_dark():
     assert LIGHT.keys() == DARK.keys()
     assert {of_cluster(n) for n in range(30)} <= LIGHT.keys()

@@ -34,12 +34,16 @@ class DeviceWorkshop:
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
 
+    def is_host(self, data: WeightedRows, settings: TrialSettings, /) -> bool:
+        """Whether trials of these are too little for the GPU, or too much for its memory."""
+        is_worth = data.rows.size * settings.n_clusters >= _WORTH_TRIALS
+        return not is_worth or not fits_rows(self._gpu, data.rows.shape, settings.n_clusters)
+
     def trials(
         self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
     ) -> Trials:
         """Cluster a few rows many times; where they are many, four times at most."""
-        is_worth = data.rows.size * settings.n_clusters >= _WORTH_TRIALS
-        if not is_worth or not fits_rows(self._gpu, data.rows.shape, settings.n_clusters):
+        if self.is_host(data, settings):
             return HostWorkshop().trials(data, settings, rngs)
         rows = DeviceRows.of(self._gpu, data)
         done = [self._trial(rows, data.weights, settings, rng) for rng in rngs[:_MOST_TRIALS]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -160,29 +161,29 @@ def sweep(stream: ScaledStream, each: Sequence[TrialSettings], seed: int) -> Elb
 
     Notes
     -----
-    Costs the last step for each, and 1,000 rows times 1,000 distances for their silhouettes.
+    Costs the last step for each, and 1,000 rows times 1,000 distances for their silhouettes, which
+    a thread of their own looks at meanwhile.
     """
     kept = stream.rows_kept()
-    judge = _Judge(kept, seed)
     ahead = (
         []
         if each[0].n_clusters == 1
         else [each[0]._replace(n_clusters=1, n_trials=1, is_quick=True)]
     )
-    points: list[ElbowPoint] = []
-    total: Msd | None = None
+    made: list[tuple[Finished, Msd]] = []
+    judged: list[Future[tuple[float | None, Doubles]]] = []
     before: tuple[Rows, Msd] | None = None
-    for finished in stream.finish_each([*ahead, *each]):
-        centers, msd = _no_worse(stream, finished, before, kept)
-        before = centers, msd
-        total = total or msd
-        if len(centers) > 1 or not ahead:
-            silhouette = judge.silhouette(centers)
-            sizes = weigh_clusters(kept, centers)
-            points.append(
-                ElbowPoint(centers, *msd, silhouette, sizes, finished.trial_msds, finished.seconds)
-            )
-    return Elbow(points, total or Msd(0.0, 0.0))
+    with ThreadPoolExecutor(1, "onepass-judging") as pool:
+        judge = pool.submit(_Judge, kept, seed)
+        for finished in stream.finish_each([*ahead, *each]):
+            centers, msd = before = _no_worse(stream, finished, before, kept)
+            made.append((finished._replace(centers=centers), msd))
+            judged.append(pool.submit(lambda of: judge.result().look_at(of), centers))
+    points = [
+        ElbowPoint(centers, *msd, *seen.result(), trial_msds, seconds)
+        for ((centers, trial_msds, seconds), msd), seen in zip(made, judged, strict=True)
+    ]
+    return Elbow(points[len(ahead) :], made[0][1])
 
 
 def _no_worse(
@@ -204,12 +205,17 @@ class _Judge:
     """Tells how well rows are parted, by a few of them and all distances between these."""
 
     def __init__(self, kept: WeightedAny, seed: int) -> None:
+        self._kept = kept
         rng = np.random.default_rng((seed, _JUDGING))
         rows = kept.rows
         if len(rows) > _JUDGED:
             rows = rows[np.sort(thinned(kept.weights, _JUDGED, rng)[0])]
         self._rows = as_dense(rows)
         self._apart: Floats = np.sqrt(refining.between(self._rows)[:, : len(self._rows)])
+
+    def look_at(self, centers: Rows) -> tuple[float | None, Doubles]:
+        """Return the silhouette, and what the rows of each cluster weigh."""
+        return self.silhouette(centers), weigh_clusters(self._kept, centers)
 
     def silhouette(self, centers: Rows) -> float | None:
         """Return the mean silhouette: Rousseeuw, "Silhouettes", 1987."""

@@ -26,6 +26,7 @@ from onepass.cluster.arrays import (
 )
 from onepass.cluster.coarse import Coarse, Found, extended, from_neighbours
 from onepass.cluster.core_set import CoreSet
+from onepass.cluster.kernels import compiled
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
 from onepass.cluster.trials import (
@@ -34,6 +35,7 @@ from onepass.cluster.trials import (
     make_trials,
     thin_rows,
 )
+from onepass.cluster.workers import spread
 
 _QUICK = 3_000_000  # distances
 _MANY, _FEW = (4, 2), (2, 1)  # candidates, and how many of them are gone on with
@@ -72,6 +74,9 @@ class Refinement(Protocol):
 
 class Workshop(Protocol):
     """Where the last step is done."""
+
+    def is_host(self, data: WeightedRows, settings: TrialSettings, /) -> bool:
+        """Whether trials of these are made by the processor."""
 
     def trials(
         self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
@@ -148,17 +153,15 @@ def finish_each(
     core = _HostCore(core_set, where) if isinstance(core_set, CoreSet) else core_set
     refinement = core.refinement(summary.rows, each[-1])
     usual = Coarse.of(summary)
-    found: list[Found] = []
+    begun: list[_Begun] = []
     for settings in each:
-        began = time.perf_counter()
         fresh = np.random.SeedSequence(seeds.entropy, spawn_key=seeds.spawn_key)
         rngs = [np.random.default_rng(seed) for seed in fresh.spawn(settings.n_trials + 1)]
         coarse = usual
         if len(summary.rows) < 1.5 * settings.n_clusters:
             coarse = Coarse.of(core.thin(thin_rows(settings.n_clusters), rngs[-1]))
-        trials = where.trials(coarse.points, settings, rngs[:-1])
-        found.append(Found(settings, coarse, trials, rngs[-1], time.perf_counter() - began))
-    found = from_neighbours(found)
+        begun.append(_Begun(settings, coarse, rngs))
+    found = from_neighbours(_make_all_trials(where, begun))
     before: Clustering | None = None
     for settings, coarse, trials, _, seconds in found:
         began = time.perf_counter()
@@ -171,6 +174,37 @@ def finish_each(
         total = float(coarse.data.weights.sum())
         msds = tuple(inertia / total for inertia in trials.inertias)
         yield Finished(refined.centers, msds, seconds + time.perf_counter() - began)
+
+
+class _Begun(NamedTuple):
+    """What trials of one number of clusters are made from."""
+
+    settings: TrialSettings
+    coarse: Coarse
+    rngs: list[np.random.Generator]
+
+
+def _make_all_trials(where: Workshop, begun: Sequence[_Begun]) -> list[Found]:
+    """Make the trials of each number of clusters, those of several at a time.
+
+    Threads that work through all trials of a number wait less for each other than those that share
+    them; only where there are more of them than usual do threads share them as well.
+    """
+    n_workers = begun[0].settings.n_workers
+    is_parted = compiled.is_compiled() and all(
+        where.is_host(one.coarse.points, one.settings) for one in begun
+    )
+
+    def make(one: _Begun) -> Found:
+        began = time.perf_counter()
+        settings, coarse, rngs = one
+        shared = 1 if is_parted and settings.is_quick else n_workers
+        trials = where.trials(coarse.points, settings._replace(n_workers=shared), rngs[:-1])
+        return Found(settings, coarse, trials, rngs[-1], time.perf_counter() - began)
+
+    longest_first = sorted(begun, key=lambda one: (one.settings.is_quick, -one.settings.n_clusters))
+    found = spread(n_workers if is_parted else 1, make, longest_first)
+    return sorted(found, key=lambda one: one.settings.n_clusters)
 
 
 def _n_tried(n_rows: int, settings: TrialSettings) -> tuple[int, int]:
@@ -217,6 +251,10 @@ def _refine(
 
 class HostWorkshop:
     """The processor."""
+
+    def is_host(self, _data: WeightedRows, _settings: TrialSettings, /) -> bool:
+        """Whether trials of these are made by the processor."""
+        return True
 
     def trials(
         self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]

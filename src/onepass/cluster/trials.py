@@ -19,7 +19,7 @@ import numpy as np
 
 from onepass.cluster.arrays import Floats, Rows, WeightedRows
 from onepass.cluster.deadline import NEVER, Deadline
-from onepass.cluster.kernels import compiled, cpu, refining
+from onepass.cluster.kernels import cpu, refining
 from onepass.cluster.kernels.results import Clustering
 from onepass.cluster.lloyd import lloyd
 from onepass.cluster.local_search import swap_centers
@@ -126,13 +126,7 @@ def make_trials(
 
 
 def _n_threads(data: WeightedRows, settings: TrialSettings) -> int:
-    """Return how many trials to make at a time.
-
-    Where time counts more than work, two threads of compiled kernels take three quarters of the
-    time of one, and a fifth more of the processor.
-    """
-    if settings.is_quick and compiled.is_compiled():
-        return settings.n_workers
+    """Return how many trials to make at a time."""
     return worth_threads(settings.n_workers, 2 * data.rows.size * settings.n_clusters)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from onepass.report.colors import LIGHT
 from onepass.report.drawing import Box, Dot, Drawing, Line, Point, Shape, Words
@@ -14,6 +15,9 @@ from onepass.report.drawing import Box, Dot, Drawing, Line, Point, Shape, Words
 _SCALE = 2
 _FINER = 2
 """By which shapes are drawn larger than they are shown: Pillow draws their edges hard."""
+
+_STEP, _MOST_INKS = 8, 8
+"""Values of a color from one step of an edge to the next; at most 32 steps for each of 8 inks."""
 
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
@@ -28,8 +32,34 @@ def to_png(drawing: Drawing) -> bytes:
         _draw(canvas, shape, scale)
     target = io.BytesIO()
     target.name = "drawing.png"  # by which Pillow imports no other format
-    image.reduce(_FINER).save(target, compress_level=1)  # in half the time of the usual 6
+    shown = image.reduce(_FINER)
+    if len(inks := sorted({shape.color for shape in drawing.shapes})) <= _MOST_INKS:
+        shown = shown.quantize(palette=_palette(*inks), dither=Image.Dither.NONE)
+    shown.save(target, compress_level=1)  # in half the time of the usual 6
     return target.getvalue()
+
+
+@cache
+def _palette(*inks: str) -> Image.Image:
+    """Return an image of the colors that edges of these inks have on paper.
+
+    With a number a pixel, not three, a picture is written in a quarter of the time, and half as
+    large. Pillow looks for the closest color of every fourth value alone: were steps as small as
+    that, paper would be taken for a faint ink.
+    """
+    paper = ImageColor.getrgb(LIGHT["paper"])
+    colors: list[tuple[int, ...]] = [paper]
+    for ink in inks:
+        full = ImageColor.getrgb(LIGHT[ink])
+        n = max(1, max(abs(a - b) for a, b in zip(full, paper, strict=True)) // _STEP)
+        colors += [_between(paper, full, step / n) for step in range(1, n + 1)]
+    image = Image.new("P", (1, 1))
+    image.putpalette(bytes(chain.from_iterable(colors)))
+    return image
+
+
+def _between(color: Sequence[int], other: Sequence[int], share: float) -> tuple[int, ...]:
+    return tuple(round(a + (b - a) * share) for a, b in zip(color, other, strict=True))
 
 
 def _draw(canvas: ImageDraw.ImageDraw, shape: Shape, scale: int) -> None:
