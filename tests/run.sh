@@ -111,8 +111,10 @@ cat .cache/mypy.log
 say "waiting for the oracles"
 wait
 
-# A file's tests run in one process; "-n 0" gives all of them to one. Those that wait go first.
-step pytest --doctest-modules -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+# A file's tests run in one process; "-n 0" gives all of them to one. Many wait for others, so there
+# is a process more than there are cores; those that wait longest go first.
+cores=$(nproc)
+step pytest --doctest-modules -n $((cores < 4 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
     tests/image tests/hosts tests/platform src/onepass tests "$@"
 
 # pytest's closing line stays the last one of a run that passed.

@@ -20,7 +20,7 @@ from onepass.formats import record_row
 from onepass.formats.record_decoder import RecordDecoder
 
 MOST_BYTES = 2**20
-SHORT_RUNS = 1500
+SHORT_RUNS = 500
 
 
 def inputs(name: str) -> list[Path]:

@@ -217,7 +217,7 @@ class TestLastStep:
     @pytest.mark.parametrize("half_life", [0, 900])
     @pytest.mark.parametrize("n_bytes", [20_000, 10**6])
     def test_it_is_as_on_the_host(self, stream, monkeypatch, half_life, n_bytes):
-        rows, wanted = mixture(3300, 6, 9), parameters(reservoir_bytes=n_bytes, half_life=half_life)
+        rows, wanted = mixture(1500, 6, 9), parameters(reservoir_bytes=n_bytes, half_life=half_life)
         ours, theirs = (pushed(stream(wanted, 6), rows) for _ in range(2))
         centers = ours.finish(settings()).centers
         measured = ours.measure(centers)

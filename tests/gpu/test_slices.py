@@ -144,12 +144,12 @@ PARTED = {"center_factor": 8, "batch_size": 400, "n_init": 2, "reservoir_bytes":
 
 
 def test_a_stream_learns_what_it_learns_on_the_processor(card, caplog):
-    rows = normal(6000, 40)
+    rows = normal(2500, 40)
     ours, theirs = KMeans(60, **PARTED), KMeans(60, device="cpu", **PARTED)
     with pytest.raises(NoGpuError):
         plan(ours.checked_parameters(), 40, 2**20)
     with caplog.at_level(logging.INFO):
-        for start in range(0, 6000, 700):
+        for start in range(0, 2500, 700):
             ours.partial_fit(rows[start : start + 700])
             theirs.partial_fit(rows[start : start + 700])
     [told] = caplog.messages
@@ -162,18 +162,18 @@ def test_a_stream_learns_what_it_learns_on_the_processor(card, caplog):
     np.testing.assert_array_equal(of_ours.weights, of_theirs.weights)
     assert ours.finalize().msd_ == pytest.approx(theirs.finalize().msd_, rel=0.02)
     assert card.free() == 2**20
-    ours.partial_fit(rows[:2000]).finalize()
-    assert ours.n_samples_seen_ == 8000
+    ours.partial_fit(rows[:800]).finalize()
+    assert ours.n_samples_seen_ == 3300
 
 
 def test_a_stream_that_is_split_can_be_pickled_and_merged(card):
     first, second = (
-        KMeans(60, **PARTED).partial_fit(normal(3000, 40, seed)).flush() for seed in (1, 2)
+        KMeans(60, **PARTED).partial_fit(normal(1200, 40, seed)).flush() for seed in (1, 2)
     )
     second = pickle.loads(pickle.dumps(second))  # noqa: S301 - our own
     merged = first.merge(second).finalize()
-    assert merged.n_samples_seen_ == 6000
-    assert merged._stream._stream.total_weight == 6000
+    assert merged.n_samples_seen_ == 2400
+    assert merged._stream._stream.total_weight == 2400
     assert card.peak[0] <= 0.9 * 2**20
 
 
@@ -190,7 +190,7 @@ def test_where_not_even_a_slice_fits_the_processor_takes_over(card, monkeypatch,
 def test_first_centers_that_do_not_fit_are_chosen_in_slices(card, monkeypatch):
     monkeypatch.setattr("onepass.cluster.device_stream._WORTH_STARTING", 1)
     monkeypatch.setattr("onepass.cluster.device_stream._WORTH_CHOOSING", 1)
-    rows = normal(3000, 40)
+    rows = normal(2200, 40)
     ours = KMeans(60, **PARTED).partial_fit(rows[:1600])
     assert 0 < card.peak[0] <= 0.9 * 2**20
     theirs = KMeans(60, device="cpu", **PARTED).fit(rows)

@@ -13,13 +13,13 @@ import pytest
 
 from onepass.artifact.model_file import load_model
 
-N_COPIES = 40
+N_COPIES = 24
 END_S = 60
 
 
 @pytest.fixture
 def job(hosts, many):
-    """A job of two hosts in the middle of its pass, which takes some ten seconds."""
+    """A job of two hosts in the middle of its pass, which takes some five seconds."""
 
     def start(distribution="FullyReplicated", **hyperparameters):
         made = hosts(many, distribution, copies=N_COPIES, k="100", **hyperparameters)

@@ -111,8 +111,9 @@ def test_a_host_without_data_takes_part(hosts, blobs):
 class TestRefusals:
     """What is wrong on one host ends all, with its reason."""
 
-    @pytest.mark.parametrize("bad", [0, 1])
-    @pytest.mark.parametrize("distribution", ["FullyReplicated", "ShardedByS3Key"])
+    @pytest.mark.parametrize(
+        ("distribution", "bad"), [("FullyReplicated", 1), ("ShardedByS3Key", 0)]
+    )
     def test_a_bad_record(self, hosts, blobs, distribution, bad):
         made = hosts(blobs, distribution)
         for host in made if distribution == "FullyReplicated" else made[bad : bad + 1]:

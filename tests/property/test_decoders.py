@@ -34,7 +34,7 @@ from onepass.formats.record_pb2 import Record
 from onepass.formats.record_writer import write_rows
 from onepass.formats.recordio import MAX_FRAME_BYTES, frame, next_record
 
-stable = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+stable = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 matrices = hnp.arrays(
