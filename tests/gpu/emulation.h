@@ -5,7 +5,6 @@
    waits for others that never come is an error. */
 
 #include <math.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -32,28 +32,85 @@ struct dim3 {
 namespace emulation {
 
 const int WARP_SIZE = 32, STACK_BYTES = 128 * 1024;
+const uint64_t BARRIER = 1ull << 32;
+
+#if defined(__x86_64__)
+/* A place in the code, and the stack it has there; on top lie the registers that calls must keep.
+   swapcontext asks the kernel each time, and to set a jump and to make it take ten times as long. */
+struct place {
+    void *stack;
+};
+
+extern "C" __attribute__((visibility("hidden"))) void emulation_go(place *from, place *to);
+asm(R"(
+    .text
+    .hidden emulation_go
+    .globl emulation_go
+    .type emulation_go, @function
+emulation_go:
+    push %rbp
+    push %rbx
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    mov %rsp, (%rdi)
+    mov (%rsi), %rsp
+    pop %r15
+    pop %r14
+    pop %r13
+    pop %r12
+    pop %rbx
+    pop %rbp
+    ret
+    .size emulation_go, . - emulation_go
+)");
+
+/* Leaves the one place, and goes on at the other, until that is left for this one. */
+static void go(place &from, place &to) { emulation_go(&from, &to); }
+
+static void begin_with(place &at, std::vector<char> &stack, void (*function)()) {
+    const uintptr_t end = (uintptr_t)(stack.data() + stack.size()) / 16 * 16;
+    void **top = (void **)end - 8; /* six registers, where to return to, and as if it were called */
+    std::fill(top, top + 8, (void *)0);
+    top[6] = (void *)function;
+    at.stack = top;
+}
+#else
+typedef ucontext_t place;
+
+static void go(place &from, place &to) { swapcontext(&from, &to); }
+
+static void begin_with(place &at, std::vector<char> &stack, void (*function)()) {
+    getcontext(&at);
+    at.uc_stack.ss_sp = stack.data();
+    at.uc_stack.ss_size = stack.size();
+    at.uc_link = 0;
+    makecontext(&at, function, 0);
+}
+#endif
 
 struct fiber {
-    ucontext_t context; /* where it starts; from then on, where it goes on: to switch contexts asks
-                           the kernel each time */
-    jmp_buf place;
-    bool started = false;
-    std::vector<char> stack;
+    place at;
+    std::vector<char> stack; /* made once, for the blocks of all kernels */
     dim3 thread;
     int index = 0;
     bool ended = false;
-    long n_barriers = 0, n_exchanges = 0; /* passed or waited for */
+    uint64_t progress = 0; /* exchanges of its warp, and from BARRIER on barriers of its block, that
+                              it has passed or waits for */
 };
 
 struct warp {
+    uint64_t progress;               /* of the thread that is least far */
     uint64_t values[2][WARP_SIZE]; /* of two exchanges in turn */
 };
 
-static std::vector<fiber> fibers;
+static std::deque<fiber> fibers; /* those that have started cannot be moved */
 static std::vector<warp> warps;
 static fiber *current;
+static int n_fibers; /* of this block */
 static dim3 block_index, block_size, grid_size;
-static jmp_buf scheduler;
+static place scheduler;
 static void (*kernel)(void *);
 static void *arguments;
 
@@ -62,62 +119,57 @@ static void fail(const char *problem) {
     abort();
 }
 
-static void wait() {
-    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
-}
+static void wait() { go(current->at, scheduler); }
 
 /* Lets a thread go on until it waits. */
-static __attribute__((noinline)) void resume(fiber &f) {
+static void resume(fiber &f) {
     current = &f;
-    if (_setjmp(scheduler)) return;
-    if (f.started) _longjmp(f.place, 1);
-    f.started = true;
-    setcontext(&f.context);
+    go(scheduler, f.at);
 }
 
 static void start() {
-    kernel(arguments);
-    current->ended = true;
-    wait();
+    for (;;) {
+        kernel(arguments);
+        current->ended = true;
+        wait();
+    }
 }
 
-/* How far a thread has come: barriers of its block, and exchanges of its warp. */
-typedef std::pair<long, long> progress;
-
-static progress progress_of(const fiber &f) { return {f.n_barriers, f.n_exchanges}; }
-
-/* How far the threads of each warp have come at least. */
-static std::vector<progress> least_progress() {
-    const long forever = 1L << 60;
-    std::vector<progress> least(warps.size(), {forever, forever});
-    for (const fiber &f : fibers)
-        if (!f.ended) least[f.index / WARP_SIZE] = std::min(least[f.index / WARP_SIZE], progress_of(f));
-    return least;
+/* How far the threads of the block have come at least: whole barriers. */
+static uint64_t find_least_progress() {
+    uint64_t of_all = ~0ull;
+    for (warp &w : warps) w.progress = ~0ull;
+    for (int i = 0; i < n_fibers; i++) {
+        const fiber &f = fibers[i];
+        if (f.ended) continue;
+        uint64_t &of_warp = warps[i / WARP_SIZE].progress;
+        of_warp = std::min(of_warp, f.progress);
+        of_all = std::min(of_all, f.progress);
+    }
+    return of_all / BARRIER;
 }
 
 static void run_block(int n_threads) {
-    fibers.resize(n_threads);
+    n_fibers = n_threads;
+    if (fibers.size() < (size_t)n_threads) fibers.resize(n_threads);
     warps.resize((n_threads + WARP_SIZE - 1) / WARP_SIZE);
     for (int i = 0; i < n_threads; i++) {
         fiber &f = fibers[i];
-        f.stack.resize(STACK_BYTES);
-        f.ended = f.started = false, f.n_barriers = f.n_exchanges = 0, f.index = i;
+        f.ended = false, f.progress = 0, f.index = i;
         f.thread.x = i % block_size.x;
         f.thread.y = i / block_size.x % block_size.y;
         f.thread.z = i / block_size.x / block_size.y;
-        getcontext(&f.context);
-        f.context.uc_stack.ss_sp = f.stack.data();
-        f.context.uc_stack.ss_size = f.stack.size();
-        f.context.uc_link = 0;
-        makecontext(&f.context, start, 0);
+        if (f.stack.size()) continue;
+        f.stack.resize(STACK_BYTES + i % 61 * 192); /* else all would share a few lines of cache */
+        begin_with(f.at, f.stack, start);
     }
     for (int left = n_threads; left;) {
         bool any = false;
-        const std::vector<progress> least = least_progress();
-        const long n_barriers = std::min_element(least.begin(), least.end())->first;
-        for (fiber &f : fibers) {
-            if (f.ended || f.n_barriers > n_barriers) continue;
-            if (progress_of(f) > least[f.index / WARP_SIZE]) continue;
+        const uint64_t n_barriers = find_least_progress();
+        for (int i = 0; i < n_threads; i++) {
+            fiber &f = fibers[i];
+            if (f.ended || f.progress / BARRIER > n_barriers) continue;
+            if (f.progress > warps[i / WARP_SIZE].progress) continue;
             any = true;
             resume(f);
             left -= f.ended;
@@ -130,10 +182,10 @@ static void run_block(int n_threads) {
 template <class T> static const uint64_t *exchange(T value) {
     static_assert(sizeof(T) <= 8, "a value of a register");
     const int lane = current->index % WARP_SIZE;
-    uint64_t *values = warps[current->index / WARP_SIZE].values[current->n_exchanges % 2];
+    uint64_t *values = warps[current->index / WARP_SIZE].values[current->progress % 2];
     values[lane] = 0;
     memcpy(values + lane, &value, sizeof value);
-    current->n_exchanges++;
+    current->progress++;
     wait();
     return values;
 }
@@ -146,7 +198,7 @@ template <class T> static T lane_of(const uint64_t *values, int lane) {
 
 static bool is_there(int lane) {
     const size_t index = current->index / WARP_SIZE * WARP_SIZE + lane;
-    return index < fibers.size() && !fibers[index].ended;
+    return index < (size_t)n_fibers && !fibers[index].ended;
 }
 
 template <class... A, size_t... I>
@@ -180,7 +232,7 @@ template <class... A> static void launch(void (*f)(A...), const unsigned *sizes,
 #define gridDim emulation::grid_size
 
 static inline void __syncthreads() {
-    emulation::current->n_barriers++;
+    emulation::current->progress += emulation::BARRIER;
     emulation::wait();
 }
 

@@ -54,7 +54,6 @@ def _compiled(code: str) -> ctypes.CDLL:
     source, library = folder / "kernels.cpp", folder / "kernels.so"
     source.write_text(f'#include "{HEADER}"\n{code}\n{entries}')
     options = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w"]
-    options += ["-U_FORTIFY_SOURCE"]  # which takes a jump from stack to stack for an error
     subprocess.run([COMPILER, *options, "-o", library, source], check=True)
     return ctypes.CDLL(str(library))
 
