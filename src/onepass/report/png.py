@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import chain, pairwise
@@ -13,8 +14,8 @@ from onepass.report.colors import LIGHT
 from onepass.report.drawing import Box, Dot, Drawing, Line, Point, Shape, Words
 
 _SCALE = 2
-_FINER = 2
-"""By which shapes are drawn larger than they are shown: Pillow draws their edges hard."""
+_FINER = 4
+"""By which slanted lines and dots are drawn larger than they are shown: Pillow draws edges hard."""
 
 _STEP, _MOST_INKS = 8, 8
 """Values of a color from one step of an edge to the next; at most 32 steps for each of 8 inks."""
@@ -24,18 +25,16 @@ _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 def to_png(drawing: Drawing) -> bytes:
     """Return a drawing as PNG, on white, at twice its size in pixels."""
-    scale = _SCALE * _FINER
-    size = round(drawing.width * scale), round(drawing.height * scale)
+    size = round(drawing.width * _SCALE), round(drawing.height * _SCALE)
     image = Image.new("RGB", size, LIGHT["paper"])
     canvas = ImageDraw.Draw(image)
     for shape in drawing.shapes:
-        _draw(canvas, shape, scale)
+        _draw(image, canvas, shape)
     target = io.BytesIO()
     target.name = "drawing.png"  # by which Pillow imports no other format
-    shown = image.reduce(_FINER)
     if len(inks := sorted({shape.color for shape in drawing.shapes})) <= _MOST_INKS:
-        shown = shown.quantize(palette=_palette(*inks), dither=Image.Dither.NONE)
-    shown.save(target, compress_level=1)  # in half the time of the usual 6
+        image = image.quantize(palette=_palette(*inks), dither=Image.Dither.NONE)
+    image.save(target, compress_level=1)  # in half the time of the usual 6
     return target.getvalue()
 
 
@@ -62,23 +61,46 @@ def _between(color: Sequence[int], other: Sequence[int], share: float) -> tuple[
     return tuple(round(a + (b - a) * share) for a, b in zip(color, other, strict=True))
 
 
-def _draw(canvas: ImageDraw.ImageDraw, shape: Shape, scale: int) -> None:
+def _draw(image: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape) -> None:
     match shape:
         case Line(points, color, width, dashed):
-            for start, end in pairwise(points):
-                for part in _dashes(start, end) if dashed else [(start, end)]:
-                    ends = [(x * scale, y * scale) for x, y in part]
-                    canvas.line(ends, LIGHT[color], round(width * scale), joint="curve")
-        case Dot((x, y), radius, color):
-            corners = [(x - radius) * scale, (y - radius) * scale]
-            canvas.ellipse([*corners, (x + radius) * scale, (y + radius) * scale], LIGHT[color])
+            thick = width * _SCALE
+            for pair in pairwise(points):
+                for part in _dashes(*pair) if dashed else [pair]:
+                    (x, y), (to_x, to_y) = ends = [_scaled(end) for end in part]
+                    if x == to_x or y == to_y:
+                        canvas.line(ends, LIGHT[color], round(thick))
+                    else:
+                        _smooth(image, color, ends, thick, thick)
+        case Dot(center, radius, color):
+            _smooth(image, color, [_scaled(center)], radius * _SCALE, 0)
         case Box((x, y), width, height, color):
-            corners = [x * scale, y * scale, (x + width) * scale, (y + height) * scale]
+            corners = [_scaled((x, y)), _scaled((x + width, y + height))]
             canvas.rectangle(corners, LIGHT[color])
-        case Words((x, y), text, color, size, anchor):
-            font = _font(round(size * scale))
-            at = (x * scale, y * scale)
-            canvas.text(at, text, LIGHT[color], font, anchor=_ANCHORS[anchor])
+        case Words(place, text, color, size, anchor):
+            font = _font(round(size * _SCALE))
+            canvas.text(_scaled(place), text, LIGHT[color], font, anchor=_ANCHORS[anchor])
+
+
+def _scaled(point: Point) -> Point:
+    x, y = point
+    return x * _SCALE, y * _SCALE
+
+
+def _smooth(
+    image: Image.Image, color: str, points: Sequence[Point], margin: float, thick: float
+) -> None:
+    """Draw a line through points, or a dot around one, by how much of each pixel it covers."""
+    left, top = (math.floor(min(values) - margin) for values in zip(*points, strict=True))
+    right, bottom = (math.ceil(max(values) + margin) + 1 for values in zip(*points, strict=True))
+    mask = Image.new("L", ((right - left) * _FINER, (bottom - top) * _FINER))
+    canvas = ImageDraw.Draw(mask)
+    there = [((x - left) * _FINER, (y - top) * _FINER) for x, y in points]
+    if thick:
+        canvas.line(there, 255, round(thick * _FINER))
+    else:
+        canvas.circle(there[0], margin * _FINER, 255)
+    image.paste(LIGHT[color], (left, top), mask.reduce(_FINER))
 
 
 def _dashes(start: Point, end: Point) -> list[tuple[Point, Point]]:
