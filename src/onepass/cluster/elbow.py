@@ -41,7 +41,7 @@ class ElbowPoint(NamedTuple):
     trial_msds : tuple of float
         What each trial reached on the summary's centers, their own spread not counted.
     seconds : float
-        That it took.
+        That it took, beside others.
     """
 
     centers: Rows
