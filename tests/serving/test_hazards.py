@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -312,7 +312,10 @@ class TestBodies:
 
 
 def n_sockets(pid):
-    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it has been closed since
+            links.append(link.readlink())
     return sum(str(link).startswith("socket:") for link in links)
 
 
