@@ -57,6 +57,17 @@ def test_png_has_each_where_it_is(picture):
     assert (letters.sum(axis=2) < 200).sum() > 50, "there are words"
 
 
+def test_png_has_slanted_lines_with_smooth_edges(picture):
+    """From corner to corner: ink along it, paper aside, and in between what is part of each."""
+    image = np.asarray(picture(Drawing(40, 40, [Line([(0, 0), (40, 40)], "ink", 4)], "")), int)
+    ink, paper = np.array(rgb("ink")), np.array(rgb("paper"))
+    across = image[40 - np.arange(-9, 10), 40 + np.arange(-9, 10)]  # 1.4 pixels a step
+    assert np.abs(across[8:11] - ink).max() == 0
+    assert np.abs(across[[0, 1, 2, -3, -2, -1]] - paper).max() == 0
+    edges = across[2:-2][(across[2:-2] != ink).all(axis=1) & (across[2:-2] != paper).all(axis=1)]
+    assert 1 <= len(edges) <= 4
+
+
 def test_png_has_many_colors_and_few_alike(picture):
     """Where there are few, each pixel is one of those on the way from paper to an ink."""
     inks = [name for name in LIGHT if name != "paper"]

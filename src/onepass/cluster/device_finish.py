@@ -34,7 +34,7 @@ class DeviceWorkshop:
     def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
 
-    def is_host(self, data: WeightedRows, settings: TrialSettings, /) -> bool:
+    def leaves_to_host(self, data: WeightedRows, settings: TrialSettings, /) -> bool:
         """Whether trials of these are too little for the GPU, or too much for its memory."""
         is_worth = data.rows.size * settings.n_clusters >= _WORTH_TRIALS
         return not is_worth or not fits_rows(self._gpu, data.rows.shape, settings.n_clusters)
@@ -43,7 +43,7 @@ class DeviceWorkshop:
         self, data: WeightedRows, settings: TrialSettings, rngs: Sequence[np.random.Generator]
     ) -> Trials:
         """Cluster a few rows many times; where they are many, four times at most."""
-        if self.is_host(data, settings):
+        if self.leaves_to_host(data, settings):
             return HostWorkshop().trials(data, settings, rngs)
         rows = DeviceRows.of(self._gpu, data)
         done = [self._trial(rows, data.weights, settings, rng) for rng in rngs[:_MOST_TRIALS]]

@@ -75,7 +75,7 @@ class Refinement(Protocol):
 class Workshop(Protocol):
     """Where the last step is done."""
 
-    def is_host(self, data: WeightedRows, settings: TrialSettings, /) -> bool:
+    def leaves_to_host(self, data: WeightedRows, settings: TrialSettings, /) -> bool:
         """Whether trials of these are made by the processor."""
 
     def trials(
@@ -187,12 +187,12 @@ class _Begun(NamedTuple):
 def _make_all_trials(where: Workshop, begun: Sequence[_Begun]) -> list[Found]:
     """Make the trials of each number of clusters, those of several at a time.
 
-    Threads that work through all trials of a number wait less for each other than those that share
-    them; only where there are more of them than usual do threads share them as well.
+    Threads that each work through all trials of a number wait less for one another than those that
+    share them. The number of which more than a few are made has its trials shared all the same.
     """
     n_workers = begun[0].settings.n_workers
     is_parted = compiled.is_compiled() and all(
-        where.is_host(one.coarse.points, one.settings) for one in begun
+        where.leaves_to_host(one.coarse.points, one.settings) for one in begun
     )
 
     def make(one: _Begun) -> Found:
@@ -252,7 +252,7 @@ def _refine(
 class HostWorkshop:
     """The processor."""
 
-    def is_host(self, _data: WeightedRows, _settings: TrialSettings, /) -> bool:
+    def leaves_to_host(self, _data: WeightedRows, _settings: TrialSettings, /) -> bool:
         """Whether trials of these are made by the processor."""
         return True
 

@@ -71,9 +71,9 @@ def _draw(image: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape) -> None
                     if x == to_x or y == to_y:
                         canvas.line(ends, LIGHT[color], round(thick))
                     else:
-                        _smooth(image, color, ends, thick, thick)
+                        _smooth(image, color, ends, thick)
         case Dot(center, radius, color):
-            _smooth(image, color, [_scaled(center)], radius * _SCALE, 0)
+            _smooth(image, color, [_scaled(center)], 2 * radius * _SCALE)
         case Box((x, y), width, height, color):
             corners = [_scaled((x, y)), _scaled((x + width, y + height))]
             canvas.rectangle(corners, LIGHT[color])
@@ -87,19 +87,18 @@ def _scaled(point: Point) -> Point:
     return x * _SCALE, y * _SCALE
 
 
-def _smooth(
-    image: Image.Image, color: str, points: Sequence[Point], margin: float, thick: float
-) -> None:
+def _smooth(image: Image.Image, color: str, points: Sequence[Point], thick: float) -> None:
     """Draw a line through points, or a dot around one, by how much of each pixel it covers."""
+    margin = thick / 2
     left, top = (math.floor(min(values) - margin) for values in zip(*points, strict=True))
     right, bottom = (math.ceil(max(values) + margin) + 1 for values in zip(*points, strict=True))
     mask = Image.new("L", ((right - left) * _FINER, (bottom - top) * _FINER))
     canvas = ImageDraw.Draw(mask)
     there = [((x - left) * _FINER, (y - top) * _FINER) for x, y in points]
-    if thick:
-        canvas.line(there, 255, round(thick * _FINER))
-    else:
+    if len(points) == 1:
         canvas.circle(there[0], margin * _FINER, 255)
+    else:
+        canvas.line(there, 255, round(thick * _FINER))
     image.paste(LIGHT[color], (left, top), mask.reduce(_FINER))
 
 
