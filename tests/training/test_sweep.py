@@ -89,13 +89,14 @@ def test_files_say_the_same(opt_ml, run, found, blobs):
     assert len(picture.getcolors(10**6)) > 20
 
 
-def test_without_pillow_there_is_no_picture(opt_ml, run, found, blobs, monkeypatch):
+def test_without_pillow_there_is_no_picture(opt_ml, run, found, blobs, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.delitem(sys.modules, "onepass.report.png", raising=False)
     opt_ml.put(blobs)
     run(k="3", k_sweep="2-4")
     assert found()["knee"]
     assert not (opt_ml.base / "output/data/elbow.png").exists()
+    assert "no elbow.png: Pillow draws it: pip install onepass-kmeans[report]" in caplog.text
 
 
 def test_numbers_beyond_the_rows_are_left_out(opt_ml, run, found, blobs, caplog):

@@ -10,6 +10,7 @@ from typing import Any
 from onepass.cluster.elbow import Elbow, ElbowPoint
 from onepass.report.elbow_drawing import draw_elbow
 
+ELBOW_PICTURE = "elbow.png"
 COLUMNS = ("k", "msd", "msd_error", "silhouette", "spread", "seconds", "smallest", "largest")
 
 
@@ -50,7 +51,7 @@ def elbow_files(elbow: Elbow, chosen: int | None = None) -> dict[str, bytes]:
         from onepass.report.png import to_png
     except ModuleNotFoundError:  # the numbers are there all the same
         return files
-    return files | {"elbow.png": to_png(draw_elbow(elbow, chosen))}
+    return files | {ELBOW_PICTURE: to_png(draw_elbow(elbow, chosen))}
 
 
 def _row(point: ElbowPoint) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from onepass.cluster.elbow import Elbow
 from onepass.cluster.kmeans import KMeans
 from onepass.distributed.passes import Seen
 from onepass.errors import PlatformError, UserError
-from onepass.report.elbow_files import elbow_files
+from onepass.report.elbow_files import ELBOW_PICTURE, elbow_files
 from onepass.report.facts import Facts, facts_of
 from onepass.report.page import render
 from onepass.sagemaker.hyperparameters import Declaration, Hyperparameters, declarations
@@ -75,6 +75,8 @@ def save_elbow(elbow: Elbow, chosen: int | None, directory: Path) -> None:
 def _save_files(files: dict[str, bytes], directory: Path) -> None:
     write_together([_writing(directory / name, content) for name, content in files.items()])
     _log.info("saved %s in %s", ", ".join(files), directory)
+    if ELBOW_PICTURE not in files:
+        _log.info("no %s: Pillow draws it: pip install onepass-kmeans[report]", ELBOW_PICTURE)
 
 
 def save_report(facts: Facts, wanted: Hyperparameters, directory: Path) -> None:
